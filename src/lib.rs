@@ -1,0 +1,11 @@
+//! Rekindle: a self-healing watchdog for one long-running process in a sandbox.
+//!
+//! ```text
+//! config → supervisor (pure) ← events – driver – actions → process, hook, probe
+//!                                         │
+//!                                         └ facts → report → log, metrics, status → http
+//! ```
+
+pub mod clock;
+pub mod config;
+pub mod supervisor;
