@@ -34,6 +34,7 @@ pub use document::Origin;
 pub use load::{File, Loaded, Problems, Setting, Sources, load};
 pub use pages::{example_file, reference};
 pub use plan::plan;
+pub use values::parse_duration;
 
 use crate::supervisor::Policy;
 

@@ -99,12 +99,12 @@ impl<'a> Section<'a> {
             self.wrong(key, "is not a list of tables");
             return Vec::new();
         };
-        let item = |item: &'a Value| match &item.what {
-            What::Table(table) => Some(self.below(key, item.origin, Some(table))),
-            _ => {
-                self.wrong(key, "is not a list of tables");
-                None
+        let item = |item: &'a Value| {
+            if let What::Table(table) = &item.what {
+                return Some(self.below(key, item.origin, Some(table)));
             }
+            self.wrong(key, "is not a list of tables");
+            None
         };
         items.iter().filter_map(item).collect()
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -12,7 +13,7 @@ use super::document::{Value, What};
 use super::{Limit, StatusSet};
 
 /// The longest duration that can be written: longer ones are slips of the pen.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 pub(super) fn text(value: &Value) -> Result<String, String> {
     match &value.what {
@@ -56,15 +57,24 @@ pub(super) fn argv(value: &Value) -> Result<Vec<String>, String> {
 
 /// A duration, zero allowed.
 pub(super) fn duration(value: &Value) -> Result<Duration, String> {
-    const HOW: &str = r#"write it like "500ms", "8s" or "5m""#;
-    let What::Text(text) = &value.what else { return Err(format!("is not a duration: {HOW}")) };
+    match &value.what {
+        What::Text(text) => parse_duration(text),
+        _ => Err(format!("is not a duration: {WRITE_DURATION}")),
+    }
+}
+
+const WRITE_DURATION: &str = r#"write it like "500ms", "8s" or "5m""#;
+
+/// Reads a duration such as `500ms` or `1h 30m`, up to a year.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     // `humantime` panics where a sum of huge parts overflows; nobody means numbers that long.
     let longest_number = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max();
     if text.len() > 64 || longest_number > Some(9) {
-        return Err(format!("is not a duration up to a year: {HOW}"));
+        return Err(format!("is not a duration up to a year: {WRITE_DURATION}"));
     }
-    let span = humantime::parse_duration(text).map_err(|_| format!("is not a duration: {HOW}"))?;
-    if span > LONGEST { Err(format!("is longer than a year: {HOW}")) } else { Ok(span) }
+    let span = humantime::parse_duration(text)
+        .map_err(|_| format!("is not a duration: {WRITE_DURATION}"))?;
+    if span > LONGEST { Err(format!("is longer than a year: {WRITE_DURATION}")) } else { Ok(span) }
 }
 
 /// A duration of a millisecond or more.
@@ -146,19 +156,28 @@ pub(super) fn endpoint(value: &Value) -> Result<(String, u16), String> {
     }
 }
 
-/// A set of HTTP statuses such as `200-299,401`.
+/// A set of HTTP statuses such as `200-299,401`, or a single one as a number.
 pub(super) fn status_set(value: &Value) -> Result<StatusSet, String> {
-    const HOW: &str = r#"is not a set of HTTP statuses: write it like "200-299,401""#;
-    let text = match &value.what {
-        What::Integer(number) => number.to_string(),
-        What::Text(text) => text.clone(),
-        _ => return Err(HOW.into()),
-    };
-    let range = |part: &str| {
-        range(part).filter(|(low, high)| (100..=599).contains(low) && (100..=599).contains(high))
-    };
-    let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
-    ranges.map(|ranges| StatusSet { ranges }).ok_or_else(|| HOW.into())
+    match &value.what {
+        What::Integer(number) => number.to_string().parse(),
+        What::Text(text) => text.parse(),
+        _ => "".parse(),
+    }
+}
+
+impl FromStr for StatusSet {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let possible = 100..=599;
+        let range = |part: &str| {
+            range(part).filter(|(low, high)| possible.contains(low) && possible.contains(high))
+        };
+        let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
+        ranges
+            .map(|ranges| Self { ranges })
+            .ok_or_else(|| r#"is not a set of HTTP statuses: write it like "200-299,401""#.into())
+    }
 }
 
 /// `7` or `7-9`, low end first.

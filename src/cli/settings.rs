@@ -1,0 +1,104 @@
+//! The flags that set keys of the configuration, made from the table of keys.
+//!
+//! They are not checked here but with the file, so that all problems are told together.
+
+use clap::builder::FalseyValueParser;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
+
+use crate::config::keys::{KEYS, Key, Kind};
+use crate::config::{Origin, Setting};
+
+/// What flags and their environment variables say; what wins stands last.
+#[derive(Clone, Debug, Default)]
+pub struct Settings(pub Vec<Setting>);
+
+const HOOK: &str = "boot-hook";
+const NO_HOOK: &str = "no-boot-hook";
+const NO_HOOK_ENV: &str = "REKINDLE_NO_BOOT_HOOK";
+
+impl Args for Settings {
+    fn augment_args(command: Command) -> Command {
+        let command = KEYS.iter().filter_map(argument).fold(command, Command::arg);
+        command.arg(
+            Arg::new(NO_HOOK)
+                .long(NO_HOOK)
+                .env(NO_HOOK_ENV)
+                .hide_env_values(true)
+                .action(ArgAction::SetTrue)
+                .value_parser(FalseyValueParser::new())
+                .overrides_with(HOOK)
+                .help("Run no boot hook"),
+        )
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Settings {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut settings: Vec<_> = KEYS.iter().filter_map(|key| setting(key, matches)).collect();
+        if matches.get_flag(NO_HOOK)
+            && let Some(key) = KEYS.iter().find(|key| key.flag.is_some_and(|f| f.long == HOOK))
+            && let Some(origin) = origin(matches, NO_HOOK, NO_HOOK_ENV)
+        {
+            settings.push(Setting { key, origin, text: None });
+        }
+        settings.sort_by_key(|setting| matches!(setting.origin, Origin::Flag(_)));
+        Ok(Self(settings))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn argument(key: &Key) -> Option<Arg> {
+    let flag = key.flag?;
+    let (value, hint) = match key.kind {
+        Kind::Duration => ("DURATION", ValueHint::Other),
+        Kind::Integer | Kind::Number => ("N", ValueHint::Other),
+        Kind::Word(_) | Kind::Switch => ("WORD", ValueHint::Other),
+        Kind::Text("URL") => ("URL", ValueHint::Url),
+        Kind::Text("status set") => ("SET", ValueHint::Other),
+        Kind::Text(what) if what.starts_with("path") => ("PATH", ValueHint::AnyPath),
+        Kind::Text(what) if what.starts_with("address") => ("ADDR", ValueHint::Other),
+        Kind::Text(_) | Kind::List(_) | Kind::Table(_) => ("NAME", ValueHint::Other),
+    };
+    let words = if let Kind::Word(words) = key.kind {
+        format!(": {}", words.join(", "))
+    } else {
+        String::new()
+    };
+    let default = key.default.map(|default| format!(" [default: {}]", default.trim_matches('"')));
+    let argument = Arg::new(flag.long)
+        .long(flag.long)
+        .env(flag.env)
+        .hide_env_values(true)
+        .value_name(value)
+        .value_hint(hint)
+        .help(format!("{}{words}{}", key.summary(), default.unwrap_or_default()));
+    Some(argument)
+}
+
+fn setting(key: &'static Key, matches: &ArgMatches) -> Option<Setting> {
+    let flag = key.flag?;
+    let origin = origin(matches, flag.long, flag.env)?;
+    let text = matches.get_one::<String>(flag.long)?;
+    // Compose files pass variables on that are empty because they are unset outside.
+    if text.is_empty() && matches!(origin, Origin::Env(_)) {
+        return None;
+    }
+    Some(Setting { key, origin, text: Some(text.clone()) })
+}
+
+fn origin(matches: &ArgMatches, flag: &'static str, env: &'static str) -> Option<Origin> {
+    let source = matches.value_source(flag)?;
+    if source == ValueSource::CommandLine {
+        return Some(Origin::Flag(flag));
+    }
+    (source == ValueSource::EnvVariable).then_some(Origin::Env(env))
+}
