@@ -2,8 +2,6 @@
 //!
 //! Starts nothing and looks at nothing but the file and the environment.
 
-use std::fmt::Write as _;
-
 use super::CheckArgs;
 use super::sources::{self, NoConfig};
 use crate::config;
@@ -17,11 +15,7 @@ pub fn report(args: &CheckArgs) -> Result<String, NoConfig> {
         None if args.command.is_empty() => sources::DEFAULT_FILE.to_owned(),
         None => "the command line".to_owned(),
     };
-    let mut text = format!("{checked} is valid\n");
-    for warning in &loaded.warnings {
-        writeln!(text, "warning: {warning}").expect("a String takes everything");
-    }
-    text.push('\n');
-    text.push_str(&config::plan(&loaded.config));
-    Ok(text)
+    let warnings = loaded.warnings.iter().map(|warning| format!("warning: {warning}\n"));
+    let warnings: String = warnings.collect();
+    Ok(format!("{checked} is valid\n{warnings}\n{}", config::plan(&loaded.config)))
 }

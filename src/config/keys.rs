@@ -97,7 +97,8 @@ impl Kind {
             Self::Number => "number".into(),
             Self::Switch => "true or false".into(),
             Self::Word(words) => {
-                words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")
+                let words: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
+                format!("one of {}", words.join(", "))
             }
             Self::Text(what) => what.into(),
             Self::List(what) => format!("list of {what}"),
@@ -433,6 +434,13 @@ pub const KEYS: &[Key] = &[
     .everyday()
     .flag("failure-threshold", "REKINDLE_FAILURE_THRESHOLD"),
     key(
+        "service.NAME.probe.liveness.expect_status",
+        Text("status set"),
+        "HTTP statuses that are good. Numbers and ranges, such as \"200-299,401\".",
+    )
+    .default(r#""200-299""#)
+    .flag("expect-status", "REKINDLE_EXPECT_STATUS"),
+    key(
         "service.NAME.probe.startup.period",
         Duration,
         "Time from the start of one startup probe to the start of the next.",
@@ -494,13 +502,6 @@ pub const KEYS: &[Key] = &[
     .example(r#""/run/gateway/http.sock""#),
     key("service.NAME.probe.ROLE.headers", Table("texts"), "With `http`: headers to send.")
         .example(r#"{ Host = "gateway.internal" }"#),
-    key(
-        "service.NAME.probe.liveness.expect_status",
-        Text("status set"),
-        "HTTP statuses that are good. Numbers and ranges, such as \"200-299,401\".",
-    )
-    .default(r#""200-299""#)
-    .flag("expect-status", "REKINDLE_EXPECT_STATUS"),
     key(
         "service.NAME.probe.ROLE.expect_status",
         Text("status set"),

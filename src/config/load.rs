@@ -232,17 +232,17 @@ fn way_out(place: &[String]) -> String {
         ("start_period", "startup_timeout"),
     ];
     let Some((name, table)) = place.split_last() else { return String::new() };
-    let here: Vec<&str> = neighbours(table);
-    let meant = ELSEWHERE.iter().find(|(word, key)| word == name && here.contains(key));
+    let here = neighbours(table);
+    let ours = ELSEWHERE.iter().find(|(word, _)| word == name).map(|(_, key)| *key);
+    let meant = ours.unwrap_or(name);
     let alike = || {
         let scored = here.iter().map(|key| (strsim::jaro_winkler(name, key), *key));
         scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0))
     };
-    if let Some(key) = meant.map(|(_, key)| *key).or_else(|| alike().map(|(_, key)| key)) {
+    if let Some(key) = ours.filter(|key| here.contains(key)).or_else(|| Some(alike()?.1)) {
         return format!(": did you mean {key}?");
     }
-    let elsewhere = keys::KEYS.iter().find(|key| key.name() == name);
-    match elsewhere {
+    match keys::KEYS.iter().find(|key| key.name() == meant) {
         Some(key) => format!(": it belongs at {}", key.path),
         None => format!(": there are {}", here.join(", ")),
     }

@@ -92,7 +92,7 @@ fn budget(section: &Section<'_>) -> Option<Budget> {
     let exit = section.word("on_exhausted", ("slow", false), &[("exit", true)]);
     let max_restarts = section.get("max_restarts", values::count);
     for key in ["window", "on_exhausted"] {
-        if section.given(key).is_some() && section.given("max_restarts").is_none() {
+        if section.differs(key) && max_restarts.is_none() {
             section.doubt(key, "has no effect without max_restarts");
         }
     }
@@ -145,4 +145,42 @@ fn unroll(initial: Duration, factor: f64, max: Duration) -> Vec<Duration> {
         series.next_backoff();
     }
     delays
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(initial: u64, factor: f64, max: u64) -> Vec<Duration> {
+        unroll(Duration::from_millis(initial), factor, Duration::from_millis(max))
+    }
+
+    #[test]
+    fn delays_double_up_to_the_longest_and_begin_with_none() {
+        let expected = [0, 500, 1000, 2000, 4000, 8000, 16000, 32000, 60000];
+        assert_eq!(series(500, 2.0, 60_000), expected.map(Duration::from_millis));
+    }
+
+    #[test]
+    fn a_factor_of_one_repeats_the_initial_delay() {
+        assert_eq!(series(500, 1.0, 60_000), [0, 500].map(Duration::from_millis));
+    }
+
+    #[test]
+    fn equal_ends_make_one_delay() {
+        assert_eq!(series(700, 3.0, 700), [0, 700].map(Duration::from_millis));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_series_rises_and_ends(
+            initial in 1..100_000_u64, more in 0..100_000_000_u64, factor in 1.0..100.0_f64
+        ) {
+            let series = series(initial, factor, initial + more);
+            proptest::prop_assert!(series.is_sorted());
+            proptest::prop_assert!(series.len() >= 2 && series.len() <= 640);
+            let longest = Duration::from_millis(initial + more);
+            proptest::prop_assert!(series.iter().all(|delay| *delay <= longest));
+        }
+    }
 }

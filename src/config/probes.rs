@@ -84,13 +84,17 @@ fn rhythm(section: &Section<'_>, timeout: Duration) -> ProbePolicy {
 }
 
 fn doubt_overlap(section: &Section<'_>) {
+    const LATE: &str = "a probe that times out delays the next";
     let period = section.read("period", values::span);
     let timeout = timeout(section);
     if timeout > period {
-        let timeout = humantime::format_duration(timeout);
-        let text =
-            format!("is shorter than the timeout {timeout}: one that times out delays the next");
-        section.doubt("period", &text);
+        let (period, timeout) =
+            (humantime::format_duration(period), humantime::format_duration(timeout));
+        if section.given("timeout").is_some() {
+            section.doubt("timeout", &format!("is longer than the period, {period}: {LATE}"));
+        } else {
+            section.doubt("period", &format!("is shorter than the timeout, {timeout}: {LATE}"));
+        }
     }
 }
 

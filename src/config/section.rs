@@ -142,6 +142,12 @@ impl<'a> Section<'a> {
         self.given(key).cloned().or_else(|| self.default(key))
     }
 
+    /// Whether something else than the default was written at `key`.
+    pub(super) fn differs(&self, key: &str) -> bool {
+        let default = self.default(key);
+        self.given(key).is_some_and(|given| default.is_none_or(|own| own.what != given.what))
+    }
+
     pub(super) fn default(&self, key: &str) -> Option<Value> {
         let place: Vec<&str> = self.place.iter().map(String::as_str).chain([key]).collect();
         parse_value(keys::find(&place)?.default?, Origin::Default)
