@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::config::{StatusSet, parse_duration};
 use settings::Settings;
@@ -48,7 +48,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a process and keep it healthy
-    #[command(long_about = RUN_ABOUT, after_help = RUN_AFTER_HELP)]
+    #[command(after_help = RUN_AFTER_HELP)]
     Run(RunArgs),
     /// Validate a configuration and print what would happen when
     #[command(after_help = CHECK_AFTER_HELP)]
@@ -97,7 +97,8 @@ pub struct CheckArgs {
 
 /// `rekindle probe`.
 #[derive(Args, Debug)]
-#[group(id = "target", required = true, multiple = false, args = ["url", "ready", "live"])]
+#[group(skip)]
+#[command(group(ArgGroup::new("target").required(true).args(["url", "ready", "live"])))]
 pub struct ProbeArgs {
     /// URL that must answer with an expected status
     #[arg(value_name = "URL")]
@@ -170,20 +171,16 @@ Exit codes of run:
   73   another rekindle uses the state directory
   1    anything else; a run that ends with its child has the child's code";
 
-const RUN_ABOUT: &str = "\
-Start a process and keep it healthy.
-
-Every flag is a key of the configuration file and an environment variable too: a flag wins over \
-the environment, the environment over the file, the file over the default. An empty variable \
-counts as unset, and none of them is passed on to the child.";
-
 const RUN_AFTER_HELP: &str = "\
 Examples:
   rekindle run --health http://127.0.0.1:18789/health -- openclaw gateway run --port 18789
   rekindle run --config rekindle.toml --listen 0.0.0.0:7354
   REKINDLE_CONFIG=rekindle.toml rekindle run
 
-Paths in flags start in the working directory, paths in the file where the file is.
+Every flag is a key of the configuration file and an environment variable too.
+A flag wins over the environment, the environment over the file, the file over the default.
+An empty variable counts as unset, and none of them is passed on to the child.
+Relative paths start in the working directory, those in the file where the file is.
 `rekindle check` takes the same arguments and says what would happen when.";
 
 const CHECK_AFTER_HELP: &str = "\
@@ -208,3 +205,26 @@ Modes: hang, 500, slow, wrong-body, crash, exit&code=N, close, orphan, ignore-te
 const COMPLETIONS_AFTER_HELP: &str = "\
 Example:
   rekindle completions bash > /etc/bash_completion.d/rekindle";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_has_exactly_one_target_beside_its_options() {
+        let probe = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from(["rekindle", "probe"].iter().chain(arguments)).ok()?;
+            let Command::Probe(args) = cli.command else { panic!("{cli:?}") };
+            Some(args)
+        };
+        let args = probe(&["http://x/", "--expect-status", "204,401", "--timeout", "1s"]).unwrap();
+        assert!(args.expect_status.contains(401) && !args.expect_status.contains(200));
+        assert_eq!(args.timeout, Duration::from_secs(1));
+        assert!(probe(&["--ready", "--name", "x"]).unwrap().ready);
+        assert!(probe(&["--live", "--timeout", "1s"]).unwrap().live);
+        for wrong in [&["--ready", "--live"][..], &["http://x/", "--live"], &["--timeout", "1s"]] {
+            assert!(probe(wrong).is_none(), "{wrong:?}");
+        }
+        assert!(probe(&["http://x/", "--expect-status", "2xx"]).is_none());
+    }
+}

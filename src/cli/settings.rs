@@ -102,3 +102,50 @@ fn origin(matches: &ArgMatches, flag: &'static str, env: &'static str) -> Option
     }
     (source == ValueSource::EnvVariable).then_some(Origin::Env(env))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::{Cli, Command as Cmd, RunArgs};
+    use super::*;
+
+    fn run(arguments: &[&str]) -> RunArgs {
+        let cli = Cli::try_parse_from(["rekindle", "run"].iter().chain(arguments)).unwrap();
+        let Cmd::Run(args) = cli.command else { panic!("{cli:?}") };
+        args
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_become_settings_and_the_rest_is_the_command() {
+        let args = run(&["--stop-timeout", "30s", "--failure-threshold=2", "--", "sh", "--listen"]);
+        let settings: Vec<_> = args
+            .settings
+            .0
+            .iter()
+            .map(|setting| (setting.key.path, setting.origin, setting.text.as_deref()))
+            .collect();
+        let threshold = "service.NAME.probe.liveness.failure_threshold";
+        assert_eq!(
+            settings,
+            [
+                ("service.NAME.stop_timeout", Origin::Flag("stop-timeout"), Some("30s")),
+                (threshold, Origin::Flag("failure-threshold"), Some("2")),
+            ]
+        );
+        assert_eq!(args.command, ["sh", "--listen"]);
+    }
+
+    #[test]
+    fn the_last_word_on_the_boot_hook_counts() {
+        let hook = |arguments: &[&str]| run(arguments).settings.0.pop().unwrap().text;
+        assert_eq!(hook(&["--boot-hook", "a", "--no-boot-hook"]), None);
+        assert_eq!(hook(&["--no-boot-hook", "--boot-hook", "a"]), Some("a".into()));
+    }
+}

@@ -569,7 +569,7 @@ mod tests {
     #[test]
     fn every_key_has_a_default_or_an_example_and_ends_its_sentences() {
         for key in KEYS {
-            assert!(key.default.is_some() != !key.example.is_empty(), "{}", key.path);
+            assert!(key.default.is_some() == key.example.is_empty(), "{}", key.path);
             assert!(key.doc.ends_with('.') && !key.doc.contains("  "), "{}", key.path);
         }
     }

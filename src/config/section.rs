@@ -3,7 +3,7 @@
 //! A wrong value is noted and read as nothing, so that one run finds every problem.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::document::{Origin, Table, Value, What, parse_value};
@@ -39,11 +39,12 @@ impl Notes {
         }
     }
 
-    /// The notes in the order of the file, each once.
+    /// The notes in the order of the file, each once: some values are read several times.
     pub(super) fn sorted(notes: RefCell<Vec<(Origin, String)>>) -> Vec<String> {
         let mut notes = notes.into_inner();
         notes.sort_by_key(|(origin, _)| *origin);
-        notes.dedup();
+        let mut told = BTreeSet::new();
+        notes.retain(|(_, text)| told.insert(text.clone()));
         notes.into_iter().map(|(_, text)| text).collect()
     }
 

@@ -48,7 +48,7 @@ fn the_least_file_takes_every_default() {
     let hook = service.boot_hook.as_ref().unwrap();
     assert_eq!(hook.path, PathBuf::from("/etc/openshell/boot.sh"));
     let policy = &service.policy;
-    assert_eq!(policy.hook.unwrap().timeout, Duration::from_secs(300));
+    assert_eq!(policy.hook.unwrap().timeout, Duration::from_mins(5));
     assert_eq!(policy.stop_timeout, Duration::from_secs(8));
     assert_eq!(policy.restart, RestartPolicy::Always);
     assert_eq!(policy.exit_rules, [ExitRule { codes: vec![78], action: ExitAction::Slow }]);
@@ -71,7 +71,7 @@ fn the_file_of_the_design_is_read_as_it_is_meant() {
         boot_hook = { path = "boot.sh", timeout = "1m", user = "root" }
         on_boot_failure = "exit"
         repair = ["openclaw", "doctor"]
-        max_restarts = 5
+        max_restarts = 0x1_0
         limits = { nofile = "1024:4096", core = "unlimited" }
         env_file = ["-extra.env", "/etc/gateway.env"]
         umask = "0027"
@@ -95,7 +95,7 @@ fn the_file_of_the_design_is_read_as_it_is_meant() {
     assert!(policy.hook.unwrap().exit_on_failure);
     assert_eq!(policy.repair, Some(Duration::from_mins(5)));
     let window = Duration::from_mins(10);
-    assert_eq!(policy.budget, Some(Budget { max_restarts: 5, window, exit: false }));
+    assert_eq!(policy.budget, Some(Budget { max_restarts: 16, window, exit: false }));
     let first = ExitRule { codes: vec![75, 128, 129, 130], action: ExitAction::RepairOnce };
     assert_eq!(policy.exit_rules[0], first);
     assert_eq!(policy.exit_rules.len(), 2, "the default rule comes last");
@@ -195,6 +195,14 @@ fn all_mistakes_are_told_together_in_the_order_of_the_file() {
         found.iter().map(|problem| problem.split(": ").next().unwrap_or_default()).collect();
     let expected = [2, 3, 4, 4, 5].map(|line| format!("rekindle.toml:{line}"));
     assert_eq!(lines, expected, "{found:#?}");
+}
+
+#[test]
+fn a_mistake_is_told_once_however_often_it_is_read() {
+    let found = problems(&format!(
+        "{LEAST}probe.readiness = {{ tcp = \"x:1\", period = 1, timeout = 2 }}\n"
+    ));
+    assert_eq!(found.len(), 2, "{found:#?}");
 }
 
 #[test]
