@@ -58,15 +58,10 @@ impl FromArgMatches for Settings {
 
 fn argument(key: &Key) -> Option<Arg> {
     let flag = key.flag?;
-    let (value, hint) = match key.kind {
-        Kind::Duration => ("DURATION", ValueHint::Other),
-        Kind::Integer | Kind::Number => ("N", ValueHint::Other),
-        Kind::Word(_) | Kind::Switch => ("WORD", ValueHint::Other),
-        Kind::Text("URL") => ("URL", ValueHint::Url),
-        Kind::Text("status set") => ("SET", ValueHint::Other),
-        Kind::Text(what) if what.starts_with("path") => ("PATH", ValueHint::AnyPath),
-        Kind::Text(what) if what.starts_with("address") => ("ADDR", ValueHint::Other),
-        Kind::Text(_) | Kind::List(_) | Kind::Table(_) => ("NAME", ValueHint::Other),
+    let hint = match flag.value {
+        "PATH" => ValueHint::AnyPath,
+        "URL" => ValueHint::Url,
+        _ => ValueHint::Other,
     };
     let words = if let Kind::Word(words) = key.kind {
         format!(": {}", words.join(", "))
@@ -78,7 +73,7 @@ fn argument(key: &Key) -> Option<Arg> {
         .long(flag.long)
         .env(flag.env)
         .hide_env_values(true)
-        .value_name(value)
+        .value_name(flag.value)
         .value_hint(hint)
         .help(format!("{}{words}{}", key.summary(), default.unwrap_or_default()));
     Some(argument)

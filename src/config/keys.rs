@@ -51,6 +51,8 @@ pub struct Flag {
     pub long: &'static str,
     /// The same as an environment variable.
     pub env: &'static str,
+    /// What stands for its value in the help.
+    pub value: &'static str,
 }
 
 impl Key {
@@ -132,8 +134,8 @@ impl Key {
         Self { everyday: true, ..self }
     }
 
-    const fn flag(self, long: &'static str, env: &'static str) -> Self {
-        Self { flag: Some(Flag { long, env }), ..self }
+    const fn flag(self, long: &'static str, env: &'static str, value: &'static str) -> Self {
+        Self { flag: Some(Flag { long, env, value }), ..self }
     }
 }
 
@@ -148,7 +150,7 @@ pub const KEYS: &[Key] = &[
          Unset, it is the service's name.",
     )
     .example(r#""gateway""#)
-    .flag("name", "REKINDLE_NAME"),
+    .flag("name", "REKINDLE_NAME", "NAME"),
     key(
         "supervisor.listen",
         Text("address or \"off\""),
@@ -157,7 +159,7 @@ pub const KEYS: &[Key] = &[
     )
     .default(r#""127.0.0.1:7354""#)
     .everyday()
-    .flag("listen", "REKINDLE_LISTEN"),
+    .flag("listen", "REKINDLE_LISTEN", "ADDR"),
     key(
         "supervisor.state_dir",
         Text("path"),
@@ -167,21 +169,21 @@ pub const KEYS: &[Key] = &[
     )
     .example(r#""/var/lib/rekindle/gateway""#)
     .everyday()
-    .flag("state-dir", "REKINDLE_STATE_DIR"),
+    .flag("state-dir", "REKINDLE_STATE_DIR", "PATH"),
     key(
         "supervisor.log_level",
         Word(&["error", "warn", "info", "debug", "trace"]),
         "Least important level that is logged. RUST_LOG, if set, is more precise and wins.",
     )
     .default(r#""info""#)
-    .flag("log-level", "REKINDLE_LOG_LEVEL"),
+    .flag("log-level", "REKINDLE_LOG_LEVEL", "WORD"),
     key(
         "supervisor.log_format",
         Word(&["auto", "human", "json"]),
         "How log lines look. `auto` writes for people on a terminal and JSON otherwise.",
     )
     .default(r#""auto""#)
-    .flag("log-format", "REKINDLE_LOG_FORMAT"),
+    .flag("log-format", "REKINDLE_LOG_FORMAT", "WORD"),
     key(
         "supervisor.cgroup",
         Word(&["auto", "force", "off"]),
@@ -207,7 +209,7 @@ pub const KEYS: &[Key] = &[
     )
     .example(r#""http://127.0.0.1:18789/health""#)
     .everyday()
-    .flag("health", "REKINDLE_HEALTH"),
+    .flag("health", "REKINDLE_HEALTH", "URL"),
     key(
         "service.NAME.boot_hook",
         Text("path, table or false"),
@@ -217,7 +219,7 @@ pub const KEYS: &[Key] = &[
     )
     .default(r#""/etc/openshell/boot.sh""#)
     .everyday()
-    .flag("boot-hook", "REKINDLE_BOOT_HOOK"),
+    .flag("boot-hook", "REKINDLE_BOOT_HOOK", "PATH"),
     key(
         "service.NAME.on_boot_failure",
         Word(&["retry", "exit"]),
@@ -225,7 +227,7 @@ pub const KEYS: &[Key] = &[
          `retry` tries again with backoff, `exit` ends with code 69.",
     )
     .default(r#""retry""#)
-    .flag("on-boot-failure", "REKINDLE_ON_BOOT_FAILURE"),
+    .flag("on-boot-failure", "REKINDLE_ON_BOOT_FAILURE", "WORD"),
     key(
         "service.NAME.startup_timeout",
         Duration,
@@ -234,7 +236,7 @@ pub const KEYS: &[Key] = &[
     )
     .default(r#""10m""#)
     .everyday()
-    .flag("startup-timeout", "REKINDLE_STARTUP_TIMEOUT"),
+    .flag("startup-timeout", "REKINDLE_STARTUP_TIMEOUT", "DURATION"),
     key(
         "service.NAME.settle",
         Duration,
@@ -256,7 +258,7 @@ pub const KEYS: &[Key] = &[
     )
     .default(r#""8s""#)
     .everyday()
-    .flag("stop-timeout", "REKINDLE_STOP_TIMEOUT"),
+    .flag("stop-timeout", "REKINDLE_STOP_TIMEOUT", "DURATION"),
     key(
         "service.NAME.unhealthy_stop_timeout",
         Duration,
@@ -421,10 +423,10 @@ pub const KEYS: &[Key] = &[
     )
     .default(r#""10s""#)
     .everyday()
-    .flag("period", "REKINDLE_PERIOD"),
+    .flag("period", "REKINDLE_PERIOD", "DURATION"),
     key("service.NAME.probe.liveness.timeout", Duration, "How long one liveness probe may take.")
         .default(r#""5s""#)
-        .flag("timeout", "REKINDLE_TIMEOUT"),
+        .flag("timeout", "REKINDLE_TIMEOUT", "DURATION"),
     key(
         "service.NAME.probe.liveness.failure_threshold",
         Integer,
@@ -432,14 +434,14 @@ pub const KEYS: &[Key] = &[
     )
     .default("3")
     .everyday()
-    .flag("failure-threshold", "REKINDLE_FAILURE_THRESHOLD"),
+    .flag("failure-threshold", "REKINDLE_FAILURE_THRESHOLD", "N"),
     key(
         "service.NAME.probe.liveness.expect_status",
         Text("status set"),
         "HTTP statuses that are good. Numbers and ranges, such as \"200-299,401\".",
     )
     .default(r#""200-299""#)
-    .flag("expect-status", "REKINDLE_EXPECT_STATUS"),
+    .flag("expect-status", "REKINDLE_EXPECT_STATUS", "SET"),
     key(
         "service.NAME.probe.startup.period",
         Duration,

@@ -1,7 +1,7 @@
 //! The pages that are printed from the table of keys: the commented example file and the
 //! reference. `tests/docs.rs` keeps the files in the repository equal to them.
 
-use super::keys::{KEYS, Key};
+use super::keys::{Flag, KEYS, Key};
 
 /// The service's name in the example file.
 const EXAMPLE_SERVICE: &str = "gateway";
@@ -73,11 +73,12 @@ pub fn reference() -> String {
     lines.extend(["| Flag | Environment | Key |".into(), "|---|---|---|".into()]);
     for key in KEYS {
         if let Some(flag) = key.flag {
-            lines.push(format!("| `--{}` | `{}` | `{}` |", flag.long, flag.env, short(key)));
+            let Flag { long, env, value } = flag;
+            lines.push(format!("| `--{long} {value}` | `{env}` | `{}` |", short(key)));
         }
     }
     lines.push("| `--no-boot-hook` | `REKINDLE_NO_BOOT_HOOK` | `boot_hook = false` |".into());
-    lines.push("| `--config` | `REKINDLE_CONFIG` | the file itself |".into());
+    lines.push("| `--config FILE` | `REKINDLE_CONFIG` | the file itself |".into());
 
     lines.push("\n## Every key".into());
     let mut table = "";

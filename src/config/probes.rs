@@ -45,7 +45,9 @@ pub(super) fn rounds(service: &Section<'_>) -> Rounds {
     let start = target(&startup).or_else(|| live.clone());
     for (role, target) in [(&startup, &start), (&liveness, &live), (&readiness, &ready)] {
         if role.exists() && target.is_none() {
-            role.problem("has no target: add one of http, tcp, exec or file");
+            role.problem(
+                "has no target: give it one of http, tcp, exec or file, or give the service health",
+            );
         }
     }
 

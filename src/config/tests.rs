@@ -164,7 +164,7 @@ fn each_mistake_is_told_with_its_line_its_value_and_the_way_out() {
         (r#"backoff = { initial = "9s", max = "1s" }"#, "is shorter than the initial delay"),
         ("backoff = { factor = 0.5 }", "factor = 0.5 is not a number from 1 to 100"),
         ("backoff = { jitter = nan }", "jitter = NaN is not a number from 0 to 1"),
-        (r#"probe.liveness = { period = "1s" }"#, "has no target: add one of http, tcp, exec"),
+        (r#"probe.liveness = { period = "1s" }"#, "has no target: give it one of http, tcp"),
         (r#"probe.liveness = { http = "http://x/", tcp = "x:1" }"#, "exactly one target"),
         (r#"probe.liveness = { tcp = "x:1", expect_body = "y" }"#, "does not go with a probe of"),
         (r#"probe.liveness = { tcp = "::1:80" }"#, "is not host:port"),
