@@ -69,7 +69,7 @@ fn an_invalid_configuration_ends_with_78_and_tells_every_problem() {
     rekindle: DIR/bad.toml:1: service.x has no command: add command = ["program", "argument"]
     rekindle: DIR/bad.toml:2: service.x.comand is not a key: did you mean command?
     rekindle: DIR/bad.toml:3: service.x.stop_timeout = "8 parsecs" is not a duration: write it like "500ms", "8s" or "5m"
-    rekindle: service.x.probe.liveness has no target: add one of http, tcp, exec or file
+    rekindle: service.x.probe.liveness has no target: give it one of http, tcp, exec or file, or give the service health
     rekindle: REKINDLE_PERIOD="often" is not a duration: write it like "500ms", "8s" or "5m"
     "#);
 }

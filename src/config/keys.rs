@@ -139,6 +139,11 @@ impl Key {
     }
 }
 
+/// The image's convention for boot hooks.
+const BOOT_HOOK: &str = r#""/etc/openshell/boot.sh""#;
+/// Any 2xx.
+const GOOD_STATUS: &str = r#""200-299""#;
+
 use Kind::{Duration, Integer, List, Number, Switch, Table, Text, Word};
 
 /// Every key. Those of one table stand together, tables inside a table after its own keys.
@@ -217,7 +222,7 @@ pub const KEYS: &[Key] = &[
          A missing one is skipped, false means none; the table is \
          `{ path = \"…\", timeout = \"5m\", user = \"root\" }`.",
     )
-    .default(r#""/etc/openshell/boot.sh""#)
+    .default(BOOT_HOOK)
     .everyday()
     .flag("boot-hook", "REKINDLE_BOOT_HOOK", "PATH"),
     key(
@@ -406,8 +411,7 @@ pub const KEYS: &[Key] = &[
          the next attempt and then goes slow, `stop` ends with the child's code.",
     )
     .example(r#""slow""#),
-    key("service.NAME.boot_hook.path", Text("path"), "Where the boot hook is.")
-        .default(r#""/etc/openshell/boot.sh""#),
+    key("service.NAME.boot_hook.path", Text("path"), "Where the boot hook is.").default(BOOT_HOOK),
     key("service.NAME.boot_hook.timeout", Duration, "The boot hook is killed after this.")
         .default(r#""5m""#),
     key(
@@ -440,7 +444,7 @@ pub const KEYS: &[Key] = &[
         Text("status set"),
         "HTTP statuses that are good. Numbers and ranges, such as \"200-299,401\".",
     )
-    .default(r#""200-299""#)
+    .default(GOOD_STATUS)
     .flag("expect-status", "REKINDLE_EXPECT_STATUS", "SET"),
     key(
         "service.NAME.probe.startup.period",
@@ -509,7 +513,7 @@ pub const KEYS: &[Key] = &[
         Text("status set"),
         "With `http`: the statuses that are good.",
     )
-    .default(r#""200-299""#),
+    .default(GOOD_STATUS),
     key(
         "service.NAME.probe.ROLE.expect_header",
         Table("texts"),

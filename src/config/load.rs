@@ -72,16 +72,7 @@ impl std::error::Error for Problems {}
 
 /// Works out the configuration: flag before environment before file before default.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
-    let notes = Notes {
-        file: sources.file.as_ref().map(|file| file.path.display().to_string()).unwrap_or_default(),
-        file_directory: sources
-            .file
-            .as_ref()
-            .and_then(|file| file.path.parent())
-            .map_or_else(PathBuf::new, |parent| sources.directory.join(parent)),
-        directory: sources.directory.clone(),
-        ..Notes::default()
-    };
+    let notes = notes(sources);
     let config = document(sources, &notes).and_then(|root| {
         let root = Section::root(&notes, &root);
         service::config(&root, sources)
@@ -93,6 +84,17 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
             Ok(Loaded { config, warnings: Notes::sorted(warnings) })
         }
         _ => Err(Problems(problems)),
+    }
+}
+
+fn notes(sources: &Sources) -> Notes {
+    let directory = sources.directory.clone();
+    let Some(file) = &sources.file else { return Notes { directory, ..Notes::default() } };
+    Notes {
+        file: file.path.display().to_string(),
+        file_directory: directory.join(file.path.parent().unwrap_or(Path::new(""))),
+        directory,
+        ..Notes::default()
     }
 }
 
@@ -252,6 +254,8 @@ fn way_out(place: &[String]) -> String {
 fn neighbours(table: &[String]) -> Vec<&'static str> {
     let inside = keys::KEYS.iter().filter(|key| key.is_at_or_below(table));
     let mut names: Vec<_> = inside.filter_map(|key| key.parts().nth(table.len())).collect();
+    // Each role has keys of its own, which name it.
+    names.retain(|name| *name != "ROLE");
     names.sort_unstable();
     names.dedup();
     names

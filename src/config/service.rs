@@ -13,20 +13,19 @@ use super::{
 /// Reads everything; `None` if there is nothing to run. Problems are in the section's notes.
 pub(super) fn config(root: &Section<'_>, sources: &Sources) -> Option<Config> {
     let services = root.section("service");
-    let names: Vec<_> = services.keys().collect();
+    let names: Vec<&str> = services.keys().map(String::as_str).collect();
+    if names.is_empty() {
+        services
+            .problem("is missing: add [service.NAME] with a command, or give the command after --");
+    }
     if names.len() > 1 {
-        let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();
         services.problem(&format!(
             "has {}: one service for now, so give each its own file and rekindle",
             names.join(", ")
         ));
     }
     let services: Vec<_> = names.iter().map(|name| service(&services, name, sources)).collect();
-    let Some(first) = services.first() else {
-        root.section("service")
-            .problem("is missing: add [service.NAME] with a command, or give the command after --");
-        return None;
-    };
+    let first = services.first()?;
     let supervisor = supervisor(&root.section("supervisor"), &first.name);
     Some(Config { supervisor, services })
 }
@@ -150,8 +149,8 @@ fn context(section: &Section<'_>, sources: &Sources) -> ExecContext {
     }
     ExecContext {
         cwd: section.path("cwd"),
-        user: section.get("user", values::text),
-        group: section.get("group", values::text),
+        user: section.get("user", values::account),
+        group: section.get("group", values::account),
         umask: section.get("umask", values::umask),
         limits: section.map("limits", values::limit),
         no_new_privs: section.read("no_new_privs", values::switch),
@@ -165,6 +164,9 @@ fn env_files(section: &Section<'_>, value: &Value) -> Result<Vec<EnvFile>, Strin
     let one = |value: &Value| {
         let text = values::text(value)?;
         let bare = text.strip_prefix('-');
+        if bare == Some("") {
+            return Err("names no file after the -".into());
+        }
         let path = section.notes.resolve(value.origin, bare.unwrap_or(&text));
         Ok(EnvFile { path, optional: bare.is_some() })
     };
@@ -176,21 +178,20 @@ fn env_files(section: &Section<'_>, value: &Value) -> Result<Vec<EnvFile>, Strin
 
 /// The boot hook and its timeout, unless it is switched off.
 fn boot_hook(section: &Section<'_>) -> Option<(BootHook, Duration)> {
-    let hook = |value: &Value| match &value.what {
-        What::Switch(false) => Ok(None),
-        What::Text(_) => section.notes.path(value).map(|path| Some((path, None))),
+    let (table, path) = match section.value("boot_hook")?.what {
+        What::Switch(false) => return None,
         What::Table(_) => {
             let table = section.section("boot_hook");
-            let path = table.path("path").unwrap_or_default();
-            Ok(Some((path, table.get("user", values::text))))
+            let path = table.path("path");
+            (table, path)
         }
-        _ => Err("is neither a path nor a table nor false".into()),
+        // A path alone is short for a table that holds only this path.
+        What::Text(_) => (section.absent("boot_hook"), section.path("boot_hook")),
+        _ => {
+            section.wrong("boot_hook", "is neither a path nor a table nor false");
+            return None;
+        }
     };
-    let (path, user) = section.get("boot_hook", hook).flatten()?;
-    // A path alone takes the timeout that a table without one would have.
-    let timeout = match section.given("boot_hook").map(|value| &value.what) {
-        Some(What::Table(_)) => section.section("boot_hook").read("timeout", values::span),
-        _ => section.absent("boot_hook").read("timeout", values::span),
-    };
-    Some((BootHook { path, user }, timeout))
+    let hook = BootHook { path: path?, user: table.get("user", values::account) };
+    Some((hook, table.read("timeout", values::span)))
 }

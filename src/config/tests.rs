@@ -75,6 +75,8 @@ fn the_file_of_the_design_is_read_as_it_is_meant() {
         limits = { nofile = "1024:4096", core = "unlimited" }
         env_file = ["-extra.env", "/etc/gateway.env"]
         umask = "0027"
+        user = 1000
+        group = "staff"
         stop_signal = "SIGINT"
         [service.gateway.probe.liveness]
         http = "https://gateway.internal/health"
@@ -109,6 +111,8 @@ fn the_file_of_the_design_is_read_as_it_is_meant() {
         ]
     );
     assert_eq!(service.context.umask, Some(0o027));
+    assert_eq!(service.context.user.as_deref(), Some("1000"));
+    assert_eq!(service.context.group.as_deref(), Some("staff"));
     assert_eq!(service.stop_signal, 2);
     let liveness = service.probes.liveness.unwrap();
     assert_eq!(service.probes.startup.unwrap().target, liveness.target, "asked from the start");
@@ -174,6 +178,9 @@ fn each_mistake_is_told_with_its_line_its_value_and_the_way_out() {
         (r#"probe.liveness = { http = "http://x/", expect_json = { ok = 1 } }"#, "JSON pointer"),
         (r#"probe.liveness = { http = "http://x/", headers = { "a b" = "" } }"#, "a header name"),
         (r#"probe.startup = { tcp = "x:1", failure_threshold = 3 }"#, "is not a key"),
+        ("probe.live = {}", "probe.live is not a key: did you mean liveness?"),
+        (r#"env_file = "-""#, "names no file after the -"),
+        ("user = -1", "is neither a name nor a number"),
         ("probe = 1", "service.gateway.probe = 1 is not a table"),
     ];
     for (line, said) in MISTAKES {

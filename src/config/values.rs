@@ -24,6 +24,16 @@ pub(super) fn text(value: &Value) -> Result<String, String> {
     }
 }
 
+/// A user or group, by name or number.
+pub(super) fn account(value: &Value) -> Result<String, String> {
+    match value.what {
+        What::Integer(id) => u32::try_from(id)
+            .map(|id| id.to_string())
+            .map_err(|_| "is neither a name nor a number that an account can have".into()),
+        _ => text(value),
+    }
+}
+
 pub(super) fn switch(value: &Value) -> Result<bool, String> {
     match value.what {
         What::Switch(on) => Ok(on),
