@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
-use crate::config::{StatusSet, parse_duration};
+use crate::config::{StatusSet, keys, parse_duration};
 use settings::Settings;
 
 /// Usage was wrong.
@@ -71,7 +71,7 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct RunArgs {
     /// Configuration file [default: /etc/rekindle/rekindle.toml if no COMMAND is given]
-    #[arg(long, value_name = "FILE", env = "REKINDLE_CONFIG", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = keys::CONFIG.env, hide_env_values = true)]
     pub config: Option<PathBuf>,
     /// What lies over the file.
     #[command(flatten)]
@@ -85,7 +85,7 @@ pub struct RunArgs {
 #[derive(Args, Debug)]
 pub struct CheckArgs {
     /// Configuration file [default: /etc/rekindle/rekindle.toml if no COMMAND is given]
-    #[arg(value_name = "FILE", env = "REKINDLE_CONFIG", hide_env_values = true)]
+    #[arg(value_name = "FILE", env = keys::CONFIG.env, hide_env_values = true)]
     pub file: Option<PathBuf>,
     /// What lies over the file.
     #[command(flatten)]

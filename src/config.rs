@@ -22,6 +22,7 @@ mod section;
 mod service;
 #[cfg(test)]
 mod tests;
+mod unknown;
 mod values;
 
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@ use clap::builder::FalseyValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 
-use crate::config::keys::{KEYS, Key, Kind};
+use crate::config::keys::{Flag, KEYS, Key, Kind, NO_BOOT_HOOK};
 use crate::config::{Origin, Setting};
 
 /// What flags and their environment variables say; what wins stands last.
@@ -14,16 +14,14 @@ use crate::config::{Origin, Setting};
 pub struct Settings(pub Vec<Setting>);
 
 const HOOK: &str = "boot-hook";
-const NO_HOOK: &str = "no-boot-hook";
-const NO_HOOK_ENV: &str = "REKINDLE_NO_BOOT_HOOK";
 
 impl Args for Settings {
     fn augment_args(command: Command) -> Command {
         let command = KEYS.iter().filter_map(argument).fold(command, Command::arg);
         command.arg(
-            Arg::new(NO_HOOK)
-                .long(NO_HOOK)
-                .env(NO_HOOK_ENV)
+            Arg::new(NO_BOOT_HOOK.long)
+                .long(NO_BOOT_HOOK.long)
+                .env(NO_BOOT_HOOK.env)
                 .hide_env_values(true)
                 .action(ArgAction::SetTrue)
                 .value_parser(FalseyValueParser::new())
@@ -40,9 +38,9 @@ impl Args for Settings {
 impl FromArgMatches for Settings {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut settings: Vec<_> = KEYS.iter().filter_map(|key| setting(key, matches)).collect();
-        if matches.get_flag(NO_HOOK)
+        if matches.get_flag(NO_BOOT_HOOK.long)
             && let Some(key) = KEYS.iter().find(|key| key.flag.is_some_and(|f| f.long == HOOK))
-            && let Some(origin) = origin(matches, NO_HOOK, NO_HOOK_ENV)
+            && let Some(origin) = origin(matches, NO_BOOT_HOOK)
         {
             settings.push(Setting { key, origin, text: None });
         }
@@ -81,7 +79,7 @@ fn argument(key: &Key) -> Option<Arg> {
 
 fn setting(key: &'static Key, matches: &ArgMatches) -> Option<Setting> {
     let flag = key.flag?;
-    let origin = origin(matches, flag.long, flag.env)?;
+    let origin = origin(matches, flag)?;
     let text = matches.get_one::<String>(flag.long)?;
     // Compose files pass variables on that are empty because they are unset outside.
     if text.is_empty() && matches!(origin, Origin::Env(_)) {
@@ -90,12 +88,12 @@ fn setting(key: &'static Key, matches: &ArgMatches) -> Option<Setting> {
     Some(Setting { key, origin, text: Some(text.clone()) })
 }
 
-fn origin(matches: &ArgMatches, flag: &'static str, env: &'static str) -> Option<Origin> {
-    let source = matches.value_source(flag)?;
+fn origin(matches: &ArgMatches, flag: Flag) -> Option<Origin> {
+    let source = matches.value_source(flag.long)?;
     if source == ValueSource::CommandLine {
-        return Some(Origin::Flag(flag));
+        return Some(Origin::Flag(flag.long));
     }
-    (source == ValueSource::EnvVariable).then_some(Origin::Env(env))
+    (source == ValueSource::EnvVariable).then_some(Origin::Env(flag.env))
 }
 
 #[cfg(test)]

@@ -55,6 +55,12 @@ pub struct Flag {
     pub value: &'static str,
 }
 
+/// The flag that names the file itself.
+pub const CONFIG: Flag = Flag { long: "config", env: "REKINDLE_CONFIG", value: "FILE" };
+/// The flag that sets `boot_hook` to false.
+pub const NO_BOOT_HOOK: Flag =
+    Flag { long: "no-boot-hook", env: "REKINDLE_NO_BOOT_HOOK", value: "" };
+
 impl Key {
     /// The key's place as its parts.
     pub fn parts(&self) -> impl DoubleEndedIterator<Item = &'static str> + Clone {
@@ -582,7 +588,7 @@ mod tests {
 
     #[test]
     fn environment_variables_are_named_after_their_flags() {
-        for flag in KEYS.iter().filter_map(|key| key.flag) {
+        for flag in KEYS.iter().filter_map(|key| key.flag).chain([CONFIG, NO_BOOT_HOOK]) {
             let name = flag.long.to_uppercase().replace('-', "_");
             assert_eq!(flag.env, format!("REKINDLE_{name}"));
         }

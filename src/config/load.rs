@@ -8,9 +8,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::document::{self, Origin, Table, Value, What};
-use super::keys::{self, Key, Kind};
+use super::keys::{Key, Kind};
 use super::section::{Notes, Section};
-use super::{Config, service, values};
+use super::{Config, service, unknown, values};
 
 /// Everything a configuration can come from.
 #[derive(Clone, Debug, Default)]
@@ -111,8 +111,9 @@ fn document(sources: &Sources, notes: &Notes) -> Option<Table> {
                 return None;
             }
         }
-        refuse_unknown_keys(&root, &mut Vec::new(), notes);
+        unknown::refuse_keys(&root, &mut Vec::new(), notes);
     }
+    unknown::doubt_variables(&sources.environment, notes);
     let name = service_name(&root, sources);
     if !sources.command.is_empty() {
         let text =
@@ -193,70 +194,4 @@ fn find<'a>(table: &'a Table, place: &[&str]) -> Option<&'a Value> {
         What::Table(inner) => find(inner, rest),
         _ => None,
     }
-}
-
-fn refuse_unknown_keys(table: &Table, place: &mut Vec<String>, notes: &Notes) {
-    for (name, value) in table {
-        place.push(name.clone());
-        if keys::KEYS.iter().any(|key| key.is_at_or_below(place)) {
-            let has_own_keys = keys::find(place).is_some_and(|k| matches!(k.kind, Kind::Table(_)));
-            match &value.what {
-                What::Table(inner) if !has_own_keys => refuse_unknown_keys(inner, place, notes),
-                What::List(items) => {
-                    for item in items {
-                        if let What::Table(inner) = &item.what {
-                            refuse_unknown_keys(inner, place, notes);
-                        }
-                    }
-                }
-                _ => {}
-            }
-        } else {
-            let text = format!("{} is not a key{}", place.join("."), way_out(place));
-            notes.problem(value.origin, text);
-        }
-        place.pop();
-    }
-}
-
-/// What was probably meant by an unknown key.
-fn way_out(place: &[String]) -> String {
-    /// What other supervisors call it.
-    const ELSEWHERE: &[(&str, &str)] = &[
-        ("interval", "period"),
-        ("retries", "failure_threshold"),
-        ("args", "command"),
-        ("exec_start", "command"),
-        ("environment", "env"),
-        ("working_directory", "cwd"),
-        ("grace_period", "stop_timeout"),
-        ("initial_delay", "startup_timeout"),
-        ("start_period", "startup_timeout"),
-    ];
-    let Some((name, table)) = place.split_last() else { return String::new() };
-    let here = neighbours(table);
-    let ours = ELSEWHERE.iter().find(|(word, _)| word == name).map(|(_, key)| *key);
-    let meant = ours.unwrap_or(name);
-    let alike = || {
-        let scored = here.iter().map(|key| (strsim::jaro_winkler(name, key), *key));
-        scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0))
-    };
-    if let Some(key) = ours.filter(|key| here.contains(key)).or_else(|| Some(alike()?.1)) {
-        return format!(": did you mean {key}?");
-    }
-    match keys::KEYS.iter().find(|key| key.name() == meant) {
-        Some(key) => format!(": it belongs at {}", key.path),
-        None => format!(": there are {}", here.join(", ")),
-    }
-}
-
-/// The keys that a table may have.
-fn neighbours(table: &[String]) -> Vec<&'static str> {
-    let inside = keys::KEYS.iter().filter(|key| key.is_at_or_below(table));
-    let mut names: Vec<_> = inside.filter_map(|key| key.parts().nth(table.len())).collect();
-    // Each role has keys of its own, which name it.
-    names.retain(|name| *name != "ROLE");
-    names.sort_unstable();
-    names.dedup();
-    names
 }

@@ -1,7 +1,7 @@
 //! The pages that are printed from the table of keys: the commented example file and the
 //! reference. `tests/docs.rs` keeps the files in the repository equal to them.
 
-use super::keys::{Flag, KEYS, Key};
+use super::keys::{CONFIG, Flag, KEYS, Key, NO_BOOT_HOOK};
 
 /// The service's name in the example file.
 const EXAMPLE_SERVICE: &str = "gateway";
@@ -77,8 +77,10 @@ pub fn reference() -> String {
             lines.push(format!("| `--{long} {value}` | `{env}` | `{}` |", short(key)));
         }
     }
-    lines.push("| `--no-boot-hook` | `REKINDLE_NO_BOOT_HOOK` | `boot_hook = false` |".into());
-    lines.push("| `--config FILE` | `REKINDLE_CONFIG` | the file itself |".into());
+    let Flag { long, env, .. } = NO_BOOT_HOOK;
+    lines.push(format!("| `--{long}` | `{env}` | `boot_hook = false` |"));
+    let Flag { long, env, value } = CONFIG;
+    lines.push(format!("| `--{long} {value}` | `{env}` | the file itself |"));
 
     lines.push("\n## Every key".into());
     let mut table = "";

@@ -28,7 +28,7 @@ impl Notes {
         self.problems.borrow_mut().push((origin, self.line(origin, &text.into())));
     }
 
-    fn warning(&self, origin: Origin, text: &str) {
+    pub(super) fn warning(&self, origin: Origin, text: &str) {
         self.warnings.borrow_mut().push((origin, self.line(origin, text)));
     }
 

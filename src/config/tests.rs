@@ -361,6 +361,17 @@ fn what_is_allowed_but_hardly_meant_is_a_warning() {
 }
 
 #[test]
+fn a_variable_that_is_almost_ours_is_doubted_and_others_are_not() {
+    let names = ["LISTN", "LISTEN", "INSTANCE", "START", "REASON", "ATTEMPT", "SERVICE"];
+    let mut sources = sources(&format!("{LEAST}health = \"http://127.0.0.1:1/\"\n"));
+    sources.environment =
+        names.map(|name| (format!("REKINDLE_{name}"), String::new())).into_iter().collect();
+    sources.environment.insert("REKINDLE_OUTAGE_SECONDS".into(), "1".into());
+    let warnings = load(&sources).unwrap().warnings;
+    assert_eq!(warnings, ["REKINDLE_LISTN means nothing: did you mean REKINDLE_LISTEN?"]);
+}
+
+#[test]
 fn every_file_in_the_repository_is_valid_and_draws_no_warning() {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config");
     let files = |directory: PathBuf| {
