@@ -177,7 +177,8 @@ Examples:
   rekindle run --config rekindle.toml --listen 0.0.0.0:7354
   REKINDLE_CONFIG=rekindle.toml rekindle run
 
-Every flag is a key of the configuration file and an environment variable too.
+Every flag is a key of the configuration file and an environment variable too
+(--stop-timeout: REKINDLE_STOP_TIMEOUT).
 A flag wins over the environment, the environment over the file, the file over the default.
 An empty variable counts as unset, and none of them is passed on to the child.
 Relative paths start in the working directory, those in the file where the file is.

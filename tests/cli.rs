@@ -117,6 +117,31 @@ fn check_prints_the_plan_of_a_command_without_a_file() {
 }
 
 #[test]
+fn a_flag_wins_over_the_environment_and_both_over_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("rekindle.toml");
+    let text = "[service.x]\ncommand = [\"x\"]\nboot_hook = \"/file\"\nstop_timeout = \"11s\"\n";
+    std::fs::write(&file, text).unwrap();
+    let plan = |flags: &[&str], environment: &[(&str, &str)]| {
+        let told = rekindle(&[&["check", file.to_str().unwrap()], flags].concat(), environment);
+        assert_eq!(told.code, Some(0), "{}", told.stderr);
+        told.stdout
+    };
+    assert!(plan(&[], &[]).contains("boot hook        /file before"));
+    let hook = ("REKINDLE_BOOT_HOOK", "/env");
+    assert!(plan(&[], &[hook]).contains("boot hook        /env before"));
+    assert!(plan(&["--no-boot-hook"], &[hook]).contains("boot hook        none"));
+    let no_hook = ("REKINDLE_NO_BOOT_HOOK", "true");
+    assert!(plan(&[], &[no_hook]).contains("boot hook        none"));
+    assert!(plan(&["--boot-hook", "/flag"], &[no_hook]).contains("boot hook        /flag before"));
+
+    let stop = ("REKINDLE_STOP_TIMEOUT", "12s");
+    assert!(plan(&[], &[("REKINDLE_STOP_TIMEOUT", "")]).contains("takes at most 11s"));
+    assert!(plan(&[], &[stop]).contains("takes at most 12s"));
+    assert!(plan(&["--stop-timeout", "13s"], &[stop]).contains("takes at most 13s"));
+}
+
+#[test]
 fn completions_and_manual_page_go_to_stdout() {
     let told = rekindle(&["completions", "bash"], &[]);
     assert!(told.code == Some(0) && told.stdout.contains("_rekindle()"), "{}", told.stdout);

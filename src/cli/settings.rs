@@ -3,6 +3,7 @@
 //! They are not checked here but with the file, so that all problems are told together.
 
 use clap::builder::FalseyValueParser;
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 
@@ -25,7 +26,6 @@ impl Args for Settings {
                 .hide_env_values(true)
                 .action(ArgAction::SetTrue)
                 .value_parser(FalseyValueParser::new())
-                .overrides_with(HOOK)
                 .help("Run no boot hook"),
         )
     }
@@ -43,6 +43,11 @@ impl FromArgMatches for Settings {
             && let Some(origin) = origin(matches, NO_BOOT_HOOK)
         {
             settings.push(Setting { key, origin, text: None });
+        }
+        let is_flag = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        if is_flag(HOOK) && is_flag(NO_BOOT_HOOK.long) {
+            let text = format!("--{HOOK} and --{} contradict each other\n", NO_BOOT_HOOK.long);
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, text));
         }
         settings.sort_by_key(|setting| matches!(setting.origin, Origin::Flag(_)));
         Ok(Self(settings))
@@ -136,9 +141,12 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_on_the_boot_hook_counts() {
-        let hook = |arguments: &[&str]| run(arguments).settings.0.pop().unwrap().text;
-        assert_eq!(hook(&["--boot-hook", "a", "--no-boot-hook"]), None);
-        assert_eq!(hook(&["--no-boot-hook", "--boot-hook", "a"]), Some("a".into()));
+    fn a_boot_hook_and_none_contradict_each_other() {
+        let settings = |arguments: &[&str]| run(arguments).settings.0;
+        assert_eq!(settings(&["--no-boot-hook"])[0].text, None);
+        assert_eq!(settings(&["--boot-hook", "a"])[0].text.as_deref(), Some("a"));
+        let both = ["rekindle", "run", "--no-boot-hook", "--boot-hook", "a"];
+        let error = Cli::try_parse_from(both).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ArgumentConflict);
     }
 }
