@@ -1,0 +1,45 @@
+//! The `tcp` probe: does something accept a connection?
+
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::supervisor::{FailKind, Verdict};
+
+use super::resolve::resolve;
+use super::{Answer, classify, no_answer_within};
+
+/// Connects to `host` and hangs up.
+pub(super) async fn ask(host: &str, port: u16, limit: Duration) -> Answer {
+    timeout(limit, connect(host, port)).await.unwrap_or_else(|_| no_answer_within(limit))
+}
+
+async fn connect(host: &str, port: u16) -> Answer {
+    let addresses = match resolve(host, port).await {
+        Ok(addresses) => addresses,
+        Err(error) => {
+            let verdict = classify::name_resolution(Errno::from_io_error(&error));
+            return Answer::new(verdict, format!("cannot resolve {host}: {error}"));
+        }
+    };
+    match TcpStream::connect(addresses.as_slice()).await {
+        Ok(stream) if reached_itself(&stream) => {
+            let detail = format!("nothing listens on port {port}");
+            Answer::new(Verdict::Fail(FailKind::Refused), detail)
+        }
+        Ok(_) => Answer::new(Verdict::Pass, "connected"),
+        Err(error) => {
+            let verdict = Errno::from_io_error(&error)
+                .map_or(classify::name_resolution(None), classify::system_call);
+            Answer::new(verdict, format!("cannot connect: {error}"))
+        }
+    }
+}
+
+/// Whether a connection to a free local port was given that same port as its own, which makes TCP
+/// connect it to itself.
+fn reached_itself(stream: &TcpStream) -> bool {
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
+}
