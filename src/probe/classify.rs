@@ -45,7 +45,7 @@ pub(super) fn name_resolution(errno: Option<Errno>) -> Verdict {
 }
 
 /// Why `errno` says nothing about the other side, if so.
-fn ours(errno: Errno) -> Option<Why> {
+pub(super) fn ours(errno: Errno) -> Option<Why> {
     match errno {
         Errno::MFILE | Errno::NFILE => Some(Why::NoDescriptors),
         Errno::NOMEM | Errno::AGAIN | Errno::NOBUFS => Some(Why::NoResources),

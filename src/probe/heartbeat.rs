@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 
-use crate::supervisor::{FailKind, Moment, Verdict};
+use crate::supervisor::{FailKind, Moment, Verdict, Why};
 
 use super::{Answer, classify};
 
@@ -48,9 +48,9 @@ impl Heartbeat {
             Ok(modified) => self.judge(now, Some(modified)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.judge(now, None),
             Err(error) => {
-                let errno = Errno::from_io_error(&error).unwrap_or(Errno::PERM);
+                let why = Errno::from_io_error(&error).and_then(classify::ours);
                 let detail = format!("cannot look at {}: {error}", self.path.display());
-                Answer::new(classify::system_call(errno), detail)
+                Answer::new(Verdict::unknown(why.unwrap_or(Why::Denied)), detail)
             }
         }
     }
