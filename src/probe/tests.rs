@@ -77,9 +77,9 @@ async fn a_status_in_the_set_passes_and_another_is_named() {
 
 #[tokio::test]
 async fn headers_and_bodies_are_compared_with_what_is_expected() {
+    type Change = fn(&mut HttpProbe);
     let page = "HTTP/1.1 200 x\r\nx-kind: gateway\r\ncontent-length: 39\r\n\r\n\
                 {\"ok\":true,\"deep\":{\"list\":[1,\"two\"]} } ";
-    type Change = fn(&mut HttpProbe);
     let table: [(Change, Option<&str>); 9] = [
         (|p| drop(p.expect_header.insert("x-kind".into(), "gateway".into())), None),
         (
@@ -277,7 +277,7 @@ async fn the_request_carries_the_configured_headers_and_nothing_that_alters_the_
             sender.send(read_head(&mut stream).await).await.unwrap();
             stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 0\r\n\r\n").await.unwrap();
             // Kept open: a client with a pool would come again on this connection.
-            stream.read(&mut [0]).await.ok();
+            stream.read_u8().await.ok();
         }
     })
     .await;
