@@ -64,7 +64,8 @@ pub fn run_orphan() -> u8 {
         let _in_runtime = runtime.enter();
         rustix::process::setsid()?;
         let _deaf = signal(SignalKind::terminate())?;
-        writeln!(io::stdout(), "settled")?;
+        // Whoever waits for this word may be gone; that is no reason to end.
+        writeln!(io::stdout(), "settled").ok();
         block_forever()
     });
     settled.unwrap_or(1)
@@ -158,7 +159,7 @@ impl Gateway {
     ) -> io::Result<Option<u8>> {
         match fault.mode {
             Mode::Error500 | Mode::Slow | Mode::WrongBody | Mode::IgnoreTerm | Mode::None => {}
-            Mode::Hang => block_forever()?,
+            Mode::Hang => block_forever(),
             Mode::Crash => std::process::abort(),
             Mode::Exit => return Ok(Some(fault.code)),
             Mode::Close => *listener = None,
@@ -235,7 +236,7 @@ fn flood(span: Duration) {
 }
 
 /// Blocks the thread, and with it everything that runs on it.
-fn block_forever<T>() -> io::Result<T> {
+fn block_forever() -> ! {
     loop {
         std::thread::park();
     }

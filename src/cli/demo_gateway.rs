@@ -1,11 +1,23 @@
 //! `rekindle demo-gateway`: a small gateway to play with, the child of the demo.
 
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
 use crate::demo::{self, Options};
 
-/// The hidden argument that makes `demo-gateway` the orphan that another one leaves behind.
-pub const ORPHAN_FLAG: &str = "--orphan";
-
-/// Runs it until it is told to end; returns the exit code.
-pub fn run(options: &Options, orphan: bool) -> u8 {
-    if orphan { demo::run_orphan() } else { demo::run(options) }
+/// Runs it until it is told to end, or, as an `orphan`, for ever.
+pub fn run(
+    host: IpAddr,
+    port: u16,
+    slow_start: Duration,
+    ready_after: Duration,
+    orphan: bool,
+) -> ExitCode {
+    if orphan {
+        return ExitCode::from(demo::run_orphan());
+    }
+    let orphan_arguments = ["demo-gateway", "--orphan"].map(str::to_owned).into();
+    let options = Options { host, port, slow_start, ready_after, orphan_arguments };
+    ExitCode::from(demo::run(&options))
 }

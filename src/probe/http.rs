@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::config::{HttpProbe, StatusSet};
-use crate::supervisor::{FailKind, Verdict};
+use crate::supervisor::{FailKind, Verdict, Why};
 
 use super::resolve::{Resolver, is_loopback};
 use super::tls::{Trust, client_config};
@@ -48,30 +48,23 @@ impl HttpProber {
     /// Prepares the client.
     pub(super) fn new(probe: &HttpProbe) -> Result<Self, ProbeError> {
         let url = parse(&probe.url)?;
-        let mut client = Client::builder()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .pool_max_idle_per_host(0)
-            .user_agent(concat!("rekindle/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(Resolver)
-            .tls_backend_preconfigured(client_config(trust(&url, probe))?);
-        if let Some(path) = &probe.unix_socket {
-            client = client.unix_socket(path.clone());
-        }
-        let client = client.build().map_err(ProbeError::Client)?;
+        let client = client(&url, probe)?;
         let headers = headers(&probe.headers)?;
         Ok(Self { client, url, headers, expect: probe.clone() })
     }
 
     /// Makes the request; name resolution, connection, headers and body share one `limit`.
-    pub(super) async fn ask(&self, limit: Duration) -> Answer {
+    pub(super) async fn ask(&mut self, limit: Duration) -> Answer {
         let mut heard = Heard::default();
         let answer = timeout(limit, self.exchange(&mut heard)).await;
         let mut answer = answer.unwrap_or_else(|_| no_answer_within(limit));
         answer.status = heard.status;
-        heard.body.truncate(MAX_HEAD);
-        if !heard.body.is_empty() {
-            answer.body_head = Some(String::from_utf8_lossy(&heard.body).into_owned());
+        answer.body_head = head(&heard.body);
+        if answer.verdict == Verdict::unknown(Why::CertificateNotTrusted)
+            && let Ok(client) = client(&self.url, &self.expect)
+        {
+            // The certificate files may have been renewed since they were read.
+            self.client = client;
         }
         answer
     }
@@ -152,6 +145,20 @@ fn parse(url: &str) -> Result<Url, ProbeError> {
     }
 }
 
+fn client(url: &Url, probe: &HttpProbe) -> Result<Client, ProbeError> {
+    let mut client = Client::builder()
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .pool_max_idle_per_host(0)
+        .user_agent(concat!("rekindle/", env!("CARGO_PKG_VERSION")))
+        .dns_resolver(Resolver)
+        .tls_backend_preconfigured(client_config(trust(url, probe))?);
+    if let Some(path) = &probe.unix_socket {
+        client = client.unix_socket(path.clone());
+    }
+    client.build().map_err(ProbeError::Client)
+}
+
 fn trust<'a>(url: &Url, probe: &'a HttpProbe) -> Trust<'a> {
     match &probe.ca {
         _ if url.scheme() == "http" => Trust::None,
@@ -182,6 +189,14 @@ async fn read(response: &mut Response, body: &mut Vec<u8>, enough: usize) -> req
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
     }
     Ok(())
+}
+
+/// The beginning of `body` as text.
+fn head(body: &[u8]) -> Option<String> {
+    let mut text = String::from_utf8_lossy(&body[..body.len().min(MAX_HEAD)]).into_owned();
+    // What is not UTF-8 has grown.
+    text.truncate(text.floor_char_boundary(MAX_HEAD));
+    (!text.is_empty()).then_some(text)
 }
 
 fn wrong_value(json: &Value, expected: &BTreeMap<String, Value>) -> Option<String> {

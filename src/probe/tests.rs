@@ -127,6 +127,20 @@ async fn a_body_that_is_not_json_is_a_bad_body() {
 }
 
 #[tokio::test]
+async fn the_head_of_a_body_is_short_whatever_is_in_it() {
+    let url = serve(|mut stream| async move {
+        read_head(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 x\r\n\r\n").await.unwrap();
+        stream.write_all(&[0xff; 2000]).await.unwrap();
+    })
+    .await;
+    let mut probe = get(url);
+    probe.expect_body = Some("never".into());
+    let head = ask(probe, LONG).await.body_head.unwrap();
+    assert!((500..=512).contains(&head.len()), "{}", head.len());
+}
+
+#[tokio::test]
 async fn a_port_on_which_nothing_listens_is_refused_by_any_name_of_this_machine() {
     let (_socket, port) = deaf_port();
     for host in ["127.0.0.1", "localhost"] {

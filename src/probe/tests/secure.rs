@@ -13,10 +13,10 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{HttpProbe, Probe, ProbeTarget};
-use crate::supervisor::{FailKind, Verdict, Why};
+use crate::supervisor::{FailKind, Moment, Verdict, Why};
 
 use super::server::{read_head, serve};
-use super::{LONG, Prober, ask, fails, get};
+use super::{LONG, Prober, ask, fails, get, prober};
 
 /// A gateway that speaks TLS with a certificate that it signed itself.
 struct SecureServer {
@@ -97,6 +97,21 @@ async fn with_a_ca_file_the_certificate_is_verified_and_distrust_is_not_a_failur
         let verdict = Verdict::unknown(Why::CertificateNotTrusted);
         assert_eq!(answer.verdict, verdict, "{why}: {}", answer.detail);
     }
+}
+
+#[tokio::test]
+async fn a_renewed_ca_file_is_read_again() {
+    let server = SecureServer::start("127.0.0.1", 2100).await;
+    let other = SecureServer::start("127.0.0.1", 2100).await;
+    let probe = Box::new(server.trusting(&other));
+    let mut prober = prober(ProbeTarget::Http(probe), LONG);
+    let untrusted = Verdict::unknown(Why::CertificateNotTrusted);
+    assert_eq!(prober.ask(Moment::ZERO).await.verdict, untrusted);
+    std::fs::write(&other.certificate, "half written").unwrap();
+    assert_eq!(prober.ask(Moment::ZERO).await.verdict, untrusted);
+    std::fs::copy(&server.certificate, &other.certificate).unwrap();
+    assert_eq!(prober.ask(Moment::ZERO).await.verdict, untrusted);
+    assert_eq!(prober.ask(Moment::ZERO).await.verdict, Verdict::Pass);
 }
 
 #[tokio::test]
