@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::supervisor::{Moment, Verdict, Why};
 
-use super::server::{deaf_port, reply};
+use super::server::{PLENTY, deaf_port, endlessly, reply};
 use super::{ask, ask_tcp, get, prober};
 use crate::config::ProbeTarget;
 
@@ -103,4 +103,31 @@ async fn addresses_and_localhost_need_no_thread() {
     }
     ask_tcp("localhost", deaf_port().1).await;
     assert_eq!(threads(), before);
+}
+
+#[tokio::test]
+async fn floods_leave_memory_as_it_was() {
+    if !is_alone("floods_leave_memory_as_it_was", &[]) {
+        return;
+    }
+    let resident_kb = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap()
+    };
+    let header = endlessly("HTTP/1.1 200 x\r\nx-a: ", PLENTY, Duration::ZERO).await;
+    let body = endlessly("HTTP/1.1 200 x\r\n\r\n", PLENTY, Duration::ZERO).await;
+    let mut warm = 0;
+    for round in 0..40 {
+        for url in [&header, &body] {
+            let mut probe = get(url.clone());
+            probe.expect_body = Some("never".into());
+            assert_ne!(ask(probe, LIMIT).await.verdict, Verdict::Pass);
+        }
+        if round == 9 {
+            warm = resident_kb();
+        }
+    }
+    let grown = resident_kb().saturating_sub(warm);
+    assert!(grown < 2048, "{grown} KiB more than the {warm} KiB after ten rounds");
 }
