@@ -23,12 +23,15 @@ use crate::supervisor::{Errno, Exit, FailKind, Moment, Verdict, Why};
 use self::heartbeat::Heartbeat;
 use self::http::HttpProber;
 
+/// The longest [`Answer::detail`], in bytes.
+const MAX_DETAIL: usize = 160;
+
 /// What one probe brought back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// What it means.
     pub verdict: Verdict,
-    /// One short line for people; names of headers may be in it, their values never.
+    /// One line of at most 160 bytes for people; names of headers may be in it, values never.
     pub detail: String,
     /// The HTTP status, if one came.
     pub status: Option<u16>,
@@ -37,8 +40,9 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn new(verdict: Verdict, detail: impl Into<String>) -> Self {
-        Self { verdict, detail: detail.into(), status: None, body_head: None }
+    fn new(verdict: Verdict, detail: impl AsRef<str>) -> Self {
+        let detail = one_line(detail.as_ref(), MAX_DETAIL);
+        Self { verdict, detail, status: None, body_head: None }
     }
 }
 
@@ -143,6 +147,17 @@ pub fn exec_verdict(outcome: ExecOutcome) -> Verdict {
             })
         }
     }
+}
+
+/// `text` on one line of at most `most` bytes, with an ellipsis where it was cut.
+pub(crate) fn one_line(text: &str, most: usize) -> String {
+    const ELLIPSIS: char = '…';
+    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.len() > most {
+        line.truncate(line.floor_char_boundary(most.saturating_sub(ELLIPSIS.len_utf8())));
+        line.push(ELLIPSIS);
+    }
+    line
 }
 
 fn no_answer_within(timeout: Duration) -> Answer {

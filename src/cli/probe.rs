@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::config::{HttpProbe, Probe, ProbeTarget, StatusSet};
 use crate::paths::{self, Environment};
-use crate::probe::{Answer, Prober};
+use crate::probe::{Answer, Prober, one_line};
 use crate::supervisor::{Moment, Verdict};
 
 /// The longest line that is printed, in bytes without its end.
@@ -47,7 +47,7 @@ pub struct Instance {
 pub fn run(question: &Question, timeout: Duration) -> ExitCode {
     let (code, line) = ask(question, timeout, &Environment::of_process());
     // A HEALTHCHECK whose output nobody reads is still judged by its exit code.
-    writeln!(io::stdout(), "{}", fitted(&line)).ok();
+    writeln!(io::stdout(), "{}", one_line(&line, MAX_LINE)).ok();
     ExitCode::from(code)
 }
 
@@ -122,13 +122,6 @@ fn told(answer: &Answer, (good, bad): (&str, &str)) -> (u8, String) {
         Verdict::Fail(_) => (1, format!("{bad}: {reason}")),
         Verdict::Inconclusive { why, .. } => (1, format!("cannot tell ({why}): {reason}")),
     }
-}
-
-/// `line` cut to its greatest length, without anything that would start another one.
-fn fitted(line: &str) -> String {
-    let mut line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    line.truncate(line.floor_char_boundary(MAX_LINE));
-    line
 }
 
 #[cfg(test)]
@@ -226,11 +219,5 @@ mod tests {
         let (code, line) =
             ask(&Question::Url { url: "gateway".into(), expect_status }, PATIENCE, &env);
         assert_eq!((code, line.starts_with("cannot probe gateway: ")), (USAGE, true), "{line}");
-    }
-
-    #[test]
-    fn the_line_is_short_and_only_one() {
-        let line = fitted(&format!("a\nb\u{1b}[31m{}", "ä".repeat(300)));
-        assert!(line.len() <= 200 && line.starts_with("a b [31mä"), "{line}");
     }
 }

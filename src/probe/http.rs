@@ -17,7 +17,7 @@ use crate::supervisor::{FailKind, Verdict, Why};
 
 use super::resolve::{Resolver, is_loopback};
 use super::tls::{Trust, client_config};
-use super::{Answer, ProbeError, classify, no_answer_within};
+use super::{Answer, ProbeError, classify, no_answer_within, one_line};
 
 /// Of a body, no more is read.
 const MAX_BODY: usize = 64 * 1024;
@@ -25,7 +25,7 @@ const MAX_BODY: usize = 64 * 1024;
 const MAX_HEAD: usize = 512;
 /// How long the body of a bad status may delay the verdict; it is for the incident record only.
 const BODY_OF_BAD_STATUS: Duration = Duration::from_millis(50);
-/// A value from a body is shown up to this many characters.
+/// A value that was found or expected is shown up to this many bytes.
 const MAX_SHOWN: usize = 40;
 
 /// One `http` probe.
@@ -92,7 +92,7 @@ impl HttpProber {
             let detail = format!("status {status}, expected {}", list(&self.expect.expect_status));
             return Ok(Some((FailKind::BadStatus(status), detail)));
         }
-        if let Some(name) = self.missing_header(response.headers()) {
+        if let Some(name) = self.unexpected_header(response.headers()) {
             let detail = format!("header {name} is not as expected");
             return Ok(Some((FailKind::BadBody, detail)));
         }
@@ -103,7 +103,7 @@ impl HttpProber {
         Ok(self.wrong_body(&heard.body).map(|detail| (FailKind::BadBody, detail)))
     }
 
-    fn missing_header(&self, headers: &HeaderMap) -> Option<&str> {
+    fn unexpected_header(&self, headers: &HeaderMap) -> Option<&str> {
         let wrong = |(name, value): &(&String, &String)| {
             !headers
                 .get_all(name.as_str())
@@ -159,6 +159,7 @@ fn client(url: &Url, probe: &HttpProbe) -> Result<Client, ProbeError> {
     client.build().map_err(ProbeError::Client)
 }
 
+/// The server's certificate matters where somebody could be in between.
 fn trust<'a>(url: &Url, probe: &'a HttpProbe) -> Trust<'a> {
     match &probe.ca {
         _ if url.scheme() == "http" => Trust::None,
@@ -214,14 +215,8 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     needle.is_empty() || haystack.windows(needle.len()).any(|window| window == needle)
 }
 
-/// `text` on one line and cut to a length for people.
 fn shown(text: &str) -> String {
-    let mut line: String =
-        text.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(MAX_SHOWN).is_some() {
-        line.push('…');
-    }
-    line
+    one_line(text, MAX_SHOWN)
 }
 
 fn list(statuses: &StatusSet) -> String {

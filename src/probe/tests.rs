@@ -42,7 +42,11 @@ async fn ask(probe: HttpProbe, limit: Duration) -> Answer {
     let mut prober = prober(ProbeTarget::Http(Box::new(probe)), limit);
     // Far above the limit: a probe that ignores its own must not hang the test.
     let answer = timeout(limit + LONG, prober.ask(Moment::ZERO)).await.expect("a bounded answer");
-    assert!(answer.detail.len() < 200 && !answer.detail.contains('\n'), "{}", answer.detail);
+    assert!(
+        answer.detail.len() <= MAX_DETAIL && !answer.detail.contains('\n'),
+        "{}",
+        answer.detail
+    );
     assert!(answer.body_head.as_ref().is_none_or(|head| head.len() <= 512));
     answer
 }
@@ -124,6 +128,13 @@ async fn a_body_that_is_not_json_is_a_bad_body() {
     let answer = ask(probe, LONG).await;
     assert_eq!(answer.verdict, fails(FailKind::BadBody));
     assert_eq!(answer.body_head.as_deref(), Some("<html>"));
+}
+
+#[test]
+fn a_line_for_people_is_short_and_only_one() {
+    assert_eq!(one_line("a\nb\u{1b}[31m", 20), "a b [31m");
+    assert_eq!(one_line("äääää", 10), "äääää");
+    assert_eq!(one_line("ääääää", 10), "äää…");
 }
 
 #[tokio::test]
