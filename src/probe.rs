@@ -165,5 +165,11 @@ fn no_answer_within(timeout: Duration) -> Answer {
     Answer::new(Verdict::Fail(FailKind::Timeout), detail)
 }
 
+/// A resolver that does not answer is not the child's fault, however long it takes.
+fn no_address_within(timeout: Duration) -> Answer {
+    let detail = format!("no address within {}", humantime::format_duration(timeout));
+    Answer::new(Verdict::unknown(Why::Dns), detail)
+}
+
 #[cfg(test)]
 mod tests;

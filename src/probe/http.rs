@@ -17,7 +17,7 @@ use crate::supervisor::{FailKind, Verdict, Why};
 
 use super::resolve::{Resolver, is_loopback};
 use super::tls::{Trust, client_config};
-use super::{Answer, ProbeError, classify, no_answer_within, one_line};
+use super::{Answer, ProbeError, classify, no_address_within, no_answer_within, one_line};
 
 /// Of a body, no more is read.
 const MAX_BODY: usize = 64 * 1024;
@@ -32,6 +32,7 @@ const MAX_SHOWN: usize = 40;
 #[derive(Debug)]
 pub(super) struct HttpProber {
     client: Client,
+    resolver: Resolver,
     url: Url,
     headers: HeaderMap,
     expect: HttpProbe,
@@ -48,20 +49,24 @@ impl HttpProber {
     /// Prepares the client.
     pub(super) fn new(probe: &HttpProbe) -> Result<Self, ProbeError> {
         let url = parse(&probe.url)?;
-        let client = client(&url, probe)?;
+        let resolver = Resolver::default();
+        let client = client(&url, probe, &resolver)?;
         let headers = headers(&probe.headers)?;
-        Ok(Self { client, url, headers, expect: probe.clone() })
+        Ok(Self { client, resolver, url, headers, expect: probe.clone() })
     }
 
     /// Makes the request; name resolution, connection, headers and body share one `limit`.
     pub(super) async fn ask(&mut self, limit: Duration) -> Answer {
         let mut heard = Heard::default();
-        let answer = timeout(limit, self.exchange(&mut heard)).await;
-        let mut answer = answer.unwrap_or_else(|_| no_answer_within(limit));
+        let mut answer = match timeout(limit, self.exchange(&mut heard)).await {
+            Ok(answer) => answer,
+            Err(_) if self.resolver.is_resolving() => no_address_within(limit),
+            Err(_) => no_answer_within(limit),
+        };
         answer.status = heard.status;
         answer.body_head = head(&heard.body);
         if answer.verdict == Verdict::unknown(Why::CertificateNotTrusted)
-            && let Ok(client) = client(&self.url, &self.expect)
+            && let Ok(client) = client(&self.url, &self.expect, &self.resolver)
         {
             // The certificate files may have been renewed since they were read.
             self.client = client;
@@ -145,13 +150,13 @@ fn parse(url: &str) -> Result<Url, ProbeError> {
     }
 }
 
-fn client(url: &Url, probe: &HttpProbe) -> Result<Client, ProbeError> {
+fn client(url: &Url, probe: &HttpProbe, resolver: &Resolver) -> Result<Client, ProbeError> {
     let mut client = Client::builder()
         .no_proxy()
         .redirect(redirect::Policy::none())
         .pool_max_idle_per_host(0)
         .user_agent(concat!("rekindle/", env!("CARGO_PKG_VERSION")))
-        .dns_resolver(Resolver)
+        .dns_resolver(resolver.clone())
         .tls_backend_preconfigured(client_config(trust(url, probe))?);
     if let Some(path) = &probe.unix_socket {
         client = client.unix_socket(path.clone());

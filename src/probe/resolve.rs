@@ -5,6 +5,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
@@ -30,15 +32,28 @@ pub(super) fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || literal.is_ok_and(|address| address.is_loopback())
 }
 
-/// The same for the HTTP client.
-pub(super) struct Resolver;
+/// The same for the HTTP client. Clones share what they know.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Resolver {
+    resolving: Arc<AtomicBool>,
+}
+
+impl Resolver {
+    /// Whether the last exchange is waiting for an address, or was when it was cut off.
+    pub(super) fn is_resolving(&self) -> bool {
+        self.resolving.load(Ordering::Relaxed)
+    }
+}
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let resolving = Arc::clone(&self.resolving);
         Box::pin(async move {
+            resolving.store(true, Ordering::Relaxed);
             // Port 0 leaves the port to the URL.
-            let addresses = resolve(name.as_str(), 0).await?;
-            Ok(Box::new(addresses.into_iter()) as Addrs)
+            let addresses = resolve(name.as_str(), 0).await;
+            resolving.store(false, Ordering::Relaxed);
+            Ok(Box::new(addresses?.into_iter()) as Addrs)
         })
     }
 }

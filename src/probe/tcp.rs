@@ -9,15 +9,22 @@ use tokio::time::timeout;
 use crate::supervisor::{FailKind, Verdict};
 
 use super::resolve::resolve;
-use super::{Answer, classify, no_answer_within};
+use super::{Answer, classify, no_address_within, no_answer_within};
 
 /// Connects to `host` and hangs up.
 pub(super) async fn ask(host: &str, port: u16, limit: Duration) -> Answer {
-    timeout(limit, connect(host, port)).await.unwrap_or_else(|_| no_answer_within(limit))
+    let mut resolved = false;
+    match timeout(limit, connect(host, port, &mut resolved)).await {
+        Ok(answer) => answer,
+        Err(_) if resolved => no_answer_within(limit),
+        Err(_) => no_address_within(limit),
+    }
 }
 
-async fn connect(host: &str, port: u16) -> Answer {
-    let addresses = match resolve(host, port).await {
+async fn connect(host: &str, port: u16, resolved: &mut bool) -> Answer {
+    let addresses = resolve(host, port).await;
+    *resolved = true;
+    let addresses = match addresses {
         Ok(addresses) => addresses,
         Err(error) => {
             let verdict = classify::name_resolution(Errno::from_io_error(&error));
