@@ -8,4 +8,13 @@
 
 pub mod clock;
 pub mod config;
+pub mod http;
+pub mod log;
+pub mod metrics;
+pub mod notify;
+pub mod output;
+pub mod report;
+pub mod status;
 pub mod supervisor;
+pub mod tally;
+pub mod threads;
