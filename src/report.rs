@@ -192,7 +192,7 @@ impl Reporter {
                     service = self.name(),
                     cause = outage.cause.label(),
                     reason = self.reason.label(),
-                    "recovered: down for {}, noticed after {}, healthy since {}",
+                    "recovered: down for {}, noticed after {}; healthy for {} now",
                     human(took),
                     human(outage.detection()),
                     human(now.since(outage.ended.unwrap_or(now))),

@@ -104,11 +104,10 @@ pub struct Shared {
 impl Shared {
     /// Nothing has happened yet to the service of this name.
     pub fn new(clock: Clock, service: &str) -> Self {
-        let now = clock.now();
         Self {
             clock,
-            status: Mutex::new(Arc::new(Status::new(now, service))),
-            last_turn: AtomicU64::new(millis(now)),
+            status: Mutex::new(Arc::new(Status::new(service))),
+            last_turn: AtomicU64::new(0),
             due: AtomicU64::new(NEVER),
         }
     }
@@ -190,11 +189,12 @@ impl Shared {
 }
 
 impl Status {
-    fn new(now: Moment, service: &str) -> Self {
+    /// As it is when the supervisor starts.
+    fn new(service: &str) -> Self {
         Self {
             service: service.to_owned(),
             state: State::Stopped,
-            since: now,
+            since: Moment::ZERO,
             summary: "not started yet".to_owned(),
             ready: false,
             pid: None,
@@ -204,7 +204,7 @@ impl Status {
             last_incident: None,
             probes: BTreeMap::new(),
             counts: Counts::default(),
-            tally: Tally::new(now),
+            tally: Tally::new(Moment::ZERO),
         }
     }
 }
@@ -377,7 +377,9 @@ fn millis(moment: Moment) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -412,5 +414,132 @@ mod tests {
     fn nothing_is_ready_before_it_has_begun() {
         let shared = Shared::new(Clock::start(), "gateway");
         assert_eq!(shared.ready(), Err("gateway is not started yet".to_owned()));
+    }
+
+    const SCHEMA: &str = include_str!("../docs/status.schema.json");
+
+    /// Checks a document against `docs/status.schema.json`.
+    pub(crate) fn assert_fits_schema(document: &Value) {
+        let schema = serde_json::from_str(SCHEMA).unwrap();
+        fit(&schema, &schema, document, "status").unwrap();
+    }
+
+    /// As much of JSON Schema as ours uses; an unknown keyword fails, so that none is overlooked.
+    fn fit(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
+        for (keyword, wanted) in schema.as_object().unwrap() {
+            let fits = match keyword.as_str() {
+                "$schema" | "$defs" | "title" | "description" | "items" | "properties" => true,
+                "$ref" => {
+                    let pointer = wanted.as_str().unwrap().trim_start_matches('#');
+                    fit(root, root.pointer(pointer).unwrap(), value, at)?;
+                    true
+                }
+                "anyOf" => {
+                    let choices = wanted.as_array().unwrap();
+                    choices.iter().any(|choice| fit(root, choice, value, at).is_ok())
+                }
+                "type" => match wanted {
+                    Value::Array(types) => types.iter().any(|wanted| is_of(wanted, value)),
+                    wanted => is_of(wanted, value),
+                },
+                "enum" => wanted.as_array().unwrap().contains(value),
+                "minimum" => value.is_null() || value.as_f64() >= wanted.as_f64(),
+                "maximum" => value.is_null() || value.as_f64() <= wanted.as_f64(),
+                "pattern" => humantime::parse_rfc3339(value.as_str().unwrap_or_default()).is_ok(),
+                "required" => {
+                    let names = wanted.as_array().unwrap();
+                    names.iter().all(|name| value.get(name.as_str().unwrap()).is_some())
+                }
+                "additionalProperties" => {
+                    let known = &schema["properties"];
+                    for (name, member) in value.as_object().into_iter().flatten() {
+                        let at = format!("{at}.{name}");
+                        match (known.get(name), wanted) {
+                            (Some(known), _) => fit(root, known, member, &at)?,
+                            (None, Value::Bool(false)) => return Err(format!("{at} is unknown")),
+                            (None, others) => fit(root, others, member, &at)?,
+                        }
+                    }
+                    true
+                }
+                unknown => return Err(format!("{at}: keyword {unknown} is not checked")),
+            };
+            if !fits {
+                return Err(format!("{at}: {value} breaks {keyword} {wanted}"));
+            }
+        }
+        for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+            fit(root, &schema["items"], item, &format!("{at}[{index}]"))?;
+        }
+        Ok(())
+    }
+
+    fn is_of(wanted: &Value, value: &Value) -> bool {
+        match wanted.as_str().unwrap() {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.is_u64(),
+            "number" => value.is_number(),
+            "null" => value.is_null(),
+            other => panic!("type {other} is not checked"),
+        }
+    }
+
+    #[test]
+    fn a_status_with_everything_in_it_fits_the_schema() {
+        let at = Moment::new(Duration::from_millis(1_234));
+        let mut status = Status::new("gateway");
+        let outage = status.tally.outage().unwrap();
+        status.pid = Some(4711);
+        status.next_attempt = Some(at);
+        status.last_incident = Some(Outage { ended: Some(at), ..outage });
+        status.last_exit = Some(LastExit { at, how: "signal 9".to_owned(), code: 137 });
+        let detail = "timeout".to_owned();
+        let took = Duration::from_secs(5);
+        let answer =
+            Answer { at, result: "timeout", detail, took, failures: 2, passed: Some(Moment::ZERO) };
+        status.probes.insert("liveness", answer);
+        let shared = Shared::new(Clock::start(), "gateway");
+        shared.publish(status);
+        let document = serde_json::to_value(shared.report()).unwrap();
+        assert_fits_schema(&document);
+        let service = &document["services"][0];
+        assert_eq!(service["outage"]["cause"], "boot");
+        assert_eq!(service["last_incident"]["seconds"], 1.234);
+        assert_eq!(service["probes"]["liveness"]["consecutive_failures"], 2);
+    }
+
+    #[test]
+    fn the_schema_refuses_what_is_wrong() {
+        let document = serde_json::to_value(Shared::new(Clock::start(), "gateway").report());
+        let document = document.unwrap();
+        let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+        for (pointer, wrong) in [
+            ("/services/0/state", Value::from("dead")),
+            ("/services/0/since", Value::from("yesterday")),
+            ("/services/0/counts", serde_json::json!({})),
+            ("/supervisor/pid", Value::from("1")),
+            ("/services/0/outage", serde_json::json!({"cause": "boot"})),
+        ] {
+            let mut document = document.clone();
+            *document.pointer_mut(pointer).unwrap() = wrong;
+            assert!(fit(&schema, &schema, &document, "status").is_err(), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn the_schema_lists_the_words_of_the_enums() {
+        use crate::metrics::Label;
+        let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+        for (pointer, label) in [
+            ("/$defs/service/properties/state/enum", Label::State),
+            ("/$defs/outage/properties/cause/enum", Label::Cause),
+            ("/$defs/answer/properties/result/enum", Label::ProbeResult),
+        ] {
+            let words = label.words().into_iter().map(Value::from).collect();
+            assert_eq!(schema.pointer(pointer), Some(&Value::Array(words)), "{pointer}");
+        }
     }
 }

@@ -32,28 +32,32 @@ pub(super) struct Doors {
     tcp: Option<TcpListener>,
     unix: Option<UnixListener>,
     retry: Duration,
+    shut: bool,
 }
 
 impl Doors {
     pub(super) fn new(listen: Option<SocketAddr>, control: Option<PathBuf>) -> Self {
-        Self { listen, control, tcp: None, unix: None, retry: FIRST_RETRY }
+        Self { listen, control, tcp: None, unix: None, retry: FIRST_RETRY, shut: false }
     }
 
-    /// Opens each door that is wanted and shut; returns how long to wait before the next try, if
-    /// one is still shut.
-    pub(super) fn open(&mut self, teller: &Teller, holder_of: HolderOf) -> Option<Duration> {
-        let mut shut = false;
+    /// Opens each door that is wanted and shut.
+    pub(super) fn open(&mut self, teller: &Teller, holder_of: HolderOf) {
+        if self.shut {
+            self.retry = (self.retry * 2).min(LONGEST_RETRY);
+        }
         if let (Some(address), None) = (self.listen, &self.tcp) {
             self.tcp = open_tcp(address, teller, holder_of, self.retry);
-            shut |= self.tcp.is_none();
         }
         if let (Some(path), None) = (&self.control, &self.unix) {
             self.unix = open_unix(path, teller, self.retry);
-            shut |= self.unix.is_none();
         }
-        let wait = shut.then_some(self.retry);
-        self.retry = if shut { (self.retry * 2).min(LONGEST_RETRY) } else { FIRST_RETRY };
-        wait
+        self.shut = self.listen.is_some() && self.tcp.is_none()
+            || self.control.is_some() && self.unix.is_none();
+    }
+
+    /// How long to wait before the next try, if a door is still shut.
+    pub(super) fn retry_in(&self) -> Option<Duration> {
+        self.shut.then_some(self.retry)
     }
 
     pub(super) fn address(&self) -> Option<SocketAddr> {

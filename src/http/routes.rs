@@ -112,3 +112,22 @@ fn is_verbose(query: Option<&str>) -> bool {
 fn text(code: StatusCode, body: String) -> Response {
     (code, [(header::CONTENT_TYPE, TEXT_TYPE)], body).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failed_check_is_503_with_its_reason() {
+        let late = || [("loop", Err("the supervision loop is 11 s late".to_owned()))];
+        for (verbose, expected) in [
+            (false, "the supervision loop is 11 s late\n"),
+            (true, "[-]loop failed: the supervision loop is 11 s late\n"),
+        ] {
+            let response = checks(&late(), verbose);
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            let body = axum::body::to_bytes(response.into_body(), 1024).await.unwrap();
+            assert_eq!(body, expected);
+        }
+    }
+}

@@ -42,7 +42,6 @@ pub(super) async fn forever(
 ) {
     let (mut tcp_served, mut unix_served) = (false, false);
     loop {
-        let wait = doors.open(teller, holder_of);
         if !tcp_served && let Some(listener) = doors.tcp() {
             tcp_served = true;
             tokio::spawn(serve_tcp(listener, router.clone()));
@@ -51,10 +50,9 @@ pub(super) async fn forever(
             unix_served = true;
             tokio::spawn(serve_unix(listener, router.clone()));
         }
-        match wait {
-            Some(wait) => sleep(wait).await,
-            None => return,
-        }
+        let Some(wait) = doors.retry_in() else { return };
+        sleep(wait).await;
+        doors.open(teller, holder_of);
     }
 }
 

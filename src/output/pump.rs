@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Receiver;
 
 use super::{Lane, Stream, Writers};
 
@@ -45,23 +45,22 @@ impl Tail {
 
 /// Passes everything that comes out of `source` on until its writers are gone.
 pub async fn pump(source: Source, writers: Writers, tail: Arc<Tail>) -> io::Result<()> {
-    rustix::io::ioctl_fionbio(&source.pipe, true)?;
-    let pipe = AsyncFd::register(source.pipe)?;
+    let pipe = Receiver::from_owned_fd(source.pipe.try_clone()?)?;
     let queue = writers.queue(source.stream);
     let mut chunk = Vec::new();
     loop {
-        let mut ready = pipe.readable().await?;
+        pipe.readable().await?;
         // Kept only while there is something to read: an idle child costs no buffer.
         chunk.resize(CHUNK_BYTES, 0);
-        match ready.try_io(|pipe| Ok(rustix::io::read(pipe.get_ref(), &mut chunk)?)) {
-            Ok(Ok(0)) => return Ok(()),
-            Ok(Ok(read)) => {
+        match pipe.try_read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(read) => {
                 queue.push(Lane::Child, &chunk[..read]);
                 tail.push(&chunk[..read]);
             }
-            Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(Err(error)) => return Err(error),
-            Err(_would_block) => chunk = Vec::new(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => chunk = Vec::new(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

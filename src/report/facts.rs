@@ -208,7 +208,9 @@ impl Reporter {
         let allowed = human(self.startup_timeout);
         let reason = Reason::StartupTimeout.label();
         match probably_wrong_probe {
-            None => say!(warn, self, reason, "it never became healthy within {allowed}"),
+            None => {
+                say!(warn, self, reason, "it never became healthy within {allowed}; taking it down")
+            }
             Some(status) => say!(
                 warn,
                 self,
@@ -241,7 +243,7 @@ impl Reporter {
             self,
             reason,
             result = kind.label(),
-            "unhealthy: {failures} failed probes in a row, the last: {kind}",
+            "unhealthy: {failures} failed probes in a row, the last: {kind}; taking it down",
         );
     }
 
@@ -287,15 +289,15 @@ impl Reporter {
         }
     }
 
+    /// What led to it has had its line.
     fn stop_started(&mut self, now: Moment, cause: StopCause) {
         self.stop_began = Some(now);
-        let reason = match cause {
-            StopCause::Asked => "asked",
-            cause => cause.reason().label(),
-        };
         match cause {
-            StopCause::Exited(_) => say!(debug, self, reason, "removing what it left"),
-            _ => say!(info, self, reason, "taking it down: {reason}"),
+            StopCause::Asked => say!(debug, self, "taking it down, as asked"),
+            cause => {
+                let reason = cause.reason().label();
+                say!(debug, self, reason, "taking down what there is of it");
+            }
         }
     }
 

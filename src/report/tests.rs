@@ -196,7 +196,33 @@ fn tell_a_heal(reporter: &mut Reporter) {
 fn the_log_tells_the_story_of_a_heal() {
     let mut rig = rig(&service());
     let lines = logged(|| tell_a_heal(&mut rig.reporter));
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    INFO  the boot hook runs (attempt 1) [start]
+    INFO  the boot hook succeeded after 1.2 s
+    INFO  started (attempt 1) [start]
+    INFO  starting, 0.5 s of 10m, last answer: refused
+    INFO  healthy, 2.3 s after its start [start]
+    DEBUG it has settled
+    INFO  liveness probe: timeout (failure 1 of 3)
+    INFO  liveness probe: timeout (failure 2 of 3)
+    WARN  unhealthy: 3 failed probes in a row, the last: timeout; taking it down [probe_failed]
+    DEBUG taking down what there is of it [probe_failed]
+    WARN  it did not end in time: SIGKILL to all that is left
+    INFO  it ended with signal 15
+    INFO  nothing of it is alive any more, after 5.0 s
+    WARN  restart at once (attempt 2) [probe_failed]
+    INFO  the boot hook runs (attempt 2) [probe_failed]
+    INFO  the boot hook succeeded after 1.2 s
+    INFO  started (attempt 2) [probe_failed]
+    INFO  healthy again, 1.8 s after its start, 28 s after it failed [probe_failed]
+    DEBUG it has settled
+    INFO  recovered: down for 28 s, noticed after 20 s; healthy for 10 s now [probe_failed]
+    INFO  asked to stop
+    DEBUG taking it down, as asked
+    INFO  it ended with signal 15
+    INFO  nothing of it is alive any more, after 0.5 s
+    INFO  stopped
+    "#);
 }
 
 #[test]
@@ -271,7 +297,38 @@ fn every_fact_has_its_line_and_none_leaves_the_table() {
     ];
     let lines = logged(|| facts.iter().for_each(|fact| rig.reporter.fact(at(1), fact)));
     assert_eq!(lines.len(), facts.len(), "one line each");
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    WARN  the child cannot be started: No such file or directory (os error 2) [spawn_failed]
+    WARN  repair cannot be started: Permission denied (os error 13) [spawn_failed]
+    INFO  there is no boot hook, skipped
+    DEBUG there is no boot hook, skipped
+    WARN  the boot hook failed with code 3 after 0.0 s; the child is not started [hook_failed]
+    WARN  repair was still running after 0.0 s; the child is not started [hook_timeout]
+    INFO  stable: the backoff starts afresh
+    WARN  it never became healthy within 10m; taking it down [startup_timeout]
+    WARN  it answered every probe with 404 for 10m: the probe is probably wrong, check its URL or accept 404 with expect_status [startup_timeout]
+    INFO  the probe passes again, 1 failures are forgotten
+    WARN  restart avoided, the failure is not believed: starved
+    WARN  blind: no probe could tell anything for ten periods: dns; nothing is healed on that
+    INFO  probes can tell again
+    INFO  ready for traffic
+    WARN  not ready for traffic, says its readiness probe
+    WARN  it exited by itself with signal 11 [signal]
+    DEBUG taking down what there is of it [signal]
+    ERROR SIGKILL has not ended it for 0.0 s; it is not replaced
+    WARN  restart in 5m (attempt 4), at the slow pace: exit_rule [exit]
+    WARN  its port is held by pid 4711, not ours; it is started all the same
+    WARN  its port is held by pid 4711, not ours; waiting for that to end
+    WARN  we were late by 3.2 s: verdicts of this round are not believed
+    WARN  asked again to stop: SIGKILL now
+    INFO  passed signal usr1 on
+    TRACE news about something that is over, dropped
+    WARN  stopped, by SIGKILL
+    ERROR stopped, but not everything could be ended
+    INFO  it ended with code 7, and that is not healed: the run ends
+    ERROR its restarts are spent, and on_exhausted is exit: the run ends
+    ERROR the boot hook failed, and on_boot_failure is exit: the run ends
+    "#);
     let page = rig.page();
     for family in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let name = family.split(' ').next().unwrap();
