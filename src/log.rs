@@ -136,16 +136,16 @@ impl Line {
     fn human(mut self, level: Level, wall: Duration, colour: bool) -> String {
         let service = self.fields.remove("service");
         let service = service.as_ref().and_then(Value::as_str).map(|name| format!("{name}: "));
-        let fields: String =
-            self.fields.iter().map(|(key, value)| format!(" {key}={value}")).collect();
+        let fields: Vec<_> =
+            self.fields.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let (paint, dim, plain) =
             if colour { (paint(level), "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
         let time = &timestamp(wall)[11..23];
         format!(
-            "{dim}{time}{plain} {paint}{level:<5}{plain} {}{}{dim}{}{plain}\n",
+            "{dim}{time}{plain} {paint}{level:<5}{plain} {}{} {dim}{}{plain}\n",
             service.unwrap_or_default(),
             one_line(&self.message),
-            fields.replace('"', ""),
+            fields.join(" ").replace('"', ""),
         )
     }
 

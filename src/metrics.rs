@@ -5,11 +5,11 @@
 //! of a scrape are written by our own [`page`]. Nothing here decides what is counted when: that is
 //! `report.rs`. Nothing here listens: that is `http.rs`.
 
+mod document;
 mod page;
 mod table;
 mod usage;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use metrics::{Key, Label as Pair, Level, Metadata, Recorder, Unit};
@@ -21,6 +21,7 @@ use crate::config::Service;
 use crate::supervisor::{Role, State};
 use crate::tally::Sums;
 
+pub use document::Document;
 pub use table::{Family, HookResult, Kind, Label, LaunchKind, Metric, Source, TABLE};
 pub use table::{Handler, hook};
 pub use usage::Usage;
@@ -44,6 +45,8 @@ pub struct Readings {
     pub sums: Sums,
     /// When the loop last turned, in seconds since 1970.
     pub last_tick: f64,
+    /// How far the loop is behind what was due, in seconds.
+    pub overdue: f64,
     /// The supervisor's own use of the machine, if it could be read.
     pub own: Option<Usage>,
     /// The child tree's use of the machine, if there is a child and it could be read.
@@ -106,13 +109,13 @@ impl Metrics {
         let pairs: Vec<Pair> = family
             .labels
             .iter()
-            .map(|label| match label {
-                Label::Service => Pair::new(label.key(), self.service.clone()),
-                label => {
-                    let word = words.next().copied().unwrap_or("");
-                    debug_assert!(label.words().contains(&word), "{}: {word:?}", family.name);
-                    Pair::new(label.key(), word)
+            .map(|label| {
+                if *label == Label::Service {
+                    return Pair::new(label.key(), self.service.clone());
                 }
+                let word = words.next().copied().unwrap_or("");
+                debug_assert!(label.words().contains(&word), "{}: {word:?}", family.name);
+                Pair::new(label.key(), word)
             })
             .collect();
         debug_assert!(words.next().is_none(), "{}: too many label values", family.name);
@@ -164,9 +167,10 @@ impl Metrics {
         }
         let mut series = vec![Vec::new()];
         for label in metric.family().labels.iter().filter(|label| **label != Label::Service) {
-            let words = match label {
-                Label::Probe => self.probes.iter().map(|role| role.label()).collect(),
-                label => label.words(),
+            let words = if *label == Label::Probe {
+                self.probes.iter().map(|role| role.label()).collect()
+            } else {
+                label.words()
             };
             series = series
                 .iter()
@@ -199,64 +203,6 @@ impl Metrics {
             self.set(Metric::ProbeThreshold, &[role.label()], probe.failure_threshold.into());
         }
     }
-}
-
-/// What `docs/metrics.md` says: the table, for people.
-pub fn document() -> String {
-    let mut text = String::from(
-        "# Metrics\n\n\
-         Generated from the table in `src/metrics/table.rs`; `UPDATE_DOCS=1 cargo test` rewrites it.\n\
-         The text format is Prometheus 0.0.4, at `/metrics`.\n\
-         Every series that can appear is exported from the start, at 0, unless marked *optional*: \
-         those are left out where the value is unknown or not configured.\n\
-         Metrics marked *lifetime* belong to the service rather than to one run.\n\n\
-         | Name | Type | Labels | Meaning |\n|---|---|---|---|\n",
-    );
-    for family in TABLE {
-        let labels: Vec<_> = family.labels.iter().map(|label| label.key()).collect();
-        let optional = if family.optional { " *optional*" } else { "" };
-        let lifetime = if family.persisted { " *lifetime*" } else { "" };
-        text += &format!(
-            "| `{}` | {} | {} | {}{optional}{lifetime} |\n",
-            family.name,
-            family.kind.label(),
-            labels.join(", "),
-            family.help,
-        );
-    }
-    text += "\n## Label values\n\n| Label | of | Values |\n|---|---|---|\n";
-    for (key, (names, words)) in label_values() {
-        text += &format!("| `{}` | {} | {} |\n", key.0, names.join(", "), words.join(", "));
-    }
-    text + "\n## Histogram buckets (seconds)\n\n" + &bucket_lines()
-}
-
-/// Label name and words, with the families that use them.
-fn label_values() -> BTreeMap<(&'static str, Vec<&'static str>), (Vec<String>, Vec<&'static str>)> {
-    let mut found: BTreeMap<_, (Vec<String>, Vec<_>)> = BTreeMap::new();
-    for family in TABLE {
-        for label in family.labels {
-            if matches!(label, Label::Service | Label::Version | Label::Os | Label::Arch) {
-                continue;
-            }
-            let words = label.words();
-            let entry = found.entry((label.key(), words.clone())).or_default();
-            entry.0.push(format!("`{}`", family.name));
-            entry.1 = words;
-        }
-    }
-    found
-}
-
-fn bucket_lines() -> String {
-    TABLE
-        .iter()
-        .filter(|family| family.kind == Kind::Histogram)
-        .map(|family| {
-            let bounds: Vec<_> = family.buckets.iter().map(ToString::to_string).collect();
-            format!("- `{}`: {}\n", family.name, bounds.join(", "))
-        })
-        .collect()
 }
 
 fn recorder(objective: Option<Duration>) -> PrometheusRecorder {

@@ -17,7 +17,7 @@ use sd_notify::NotifyState;
 use crate::supervisor::{Moment, State};
 
 /// How much time is asked for with each extension.
-const EXTENSION: Duration = Duration::from_secs(60);
+const EXTENSION: Duration = Duration::from_mins(1);
 /// How often it is asked for.
 const EXTEND_EVERY: Duration = Duration::from_secs(20);
 
@@ -88,7 +88,8 @@ impl Notify {
 
     fn send(&self, states: &[NotifyState<'_>]) {
         let Some(socket) = &self.socket else { return };
-        let message: String = states.iter().map(|state| format!("{state}\n")).collect();
+        let lines: Vec<String> = states.iter().map(ToString::to_string).collect();
+        let message = lines.join("\n") + "\n";
         // A manager that is busy or gone must not hold us up.
         drop(socket.send(message.as_bytes()));
     }

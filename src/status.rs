@@ -136,12 +136,16 @@ impl Shared {
     }
 
     fn live_at(&self, now: Moment) -> Result<(), String> {
-        let due = self.due.load(Ordering::Relaxed);
-        let late = Duration::from_millis(millis(now).saturating_sub(due));
-        if due == NEVER || late <= STUCK_AFTER {
+        let late = self.overdue(now);
+        if late <= STUCK_AFTER {
             return Ok(());
         }
         Err(format!("the supervision loop is {} late", human(late)))
+    }
+
+    /// How far the loop is behind what was due; zero where nothing is.
+    fn overdue(&self, now: Moment) -> Duration {
+        Duration::from_millis(millis(now).saturating_sub(self.due.load(Ordering::Relaxed)))
     }
 
     /// Whether the service serves; what keeps it otherwise.
@@ -167,6 +171,7 @@ impl Shared {
         Readings {
             sums: status.tally.sums(now),
             last_tick: since_1970(now, last_tick).as_secs_f64(),
+            overdue: self.overdue(now).as_secs_f64(),
             own: Usage::own(),
             child: status.pid.and_then(Usage::of_tree),
         }
@@ -438,10 +443,11 @@ pub(crate) mod tests {
                     let choices = wanted.as_array().unwrap();
                     choices.iter().any(|choice| fit(root, choice, value, at).is_ok())
                 }
-                "type" => match wanted {
-                    Value::Array(types) => types.iter().any(|wanted| is_of(wanted, value)),
-                    wanted => is_of(wanted, value),
-                },
+                "type" => {
+                    let one = std::slice::from_ref(wanted);
+                    let types = wanted.as_array().map_or(one, Vec::as_slice);
+                    types.iter().any(|wanted| is_of(wanted, value))
+                }
                 "enum" => wanted.as_array().unwrap().contains(value),
                 "minimum" => value.is_null() || value.as_f64() >= wanted.as_f64(),
                 "maximum" => value.is_null() || value.as_f64() <= wanted.as_f64(),

@@ -156,10 +156,10 @@ impl Tally {
                 self.book(now, Mode::Up);
                 None
             }
-            (Mode::Up | Mode::Doubted, Fact::Unhealthy { .. }) => self.unhealthy(now),
+            (Mode::Up | Mode::Doubted, Fact::Unhealthy { .. }) => Some(self.unhealthy(now)),
             (Mode::Up | Mode::Doubted, Fact::Exited { expected: false, .. }) => {
                 self.book(now, Mode::Down(Cause::Crash));
-                self.begin(Cause::Crash, now, now)
+                Some(self.begin(Cause::Crash, now, now))
             }
             (
                 Mode::Settling(cause),
@@ -208,7 +208,7 @@ impl Tally {
     }
 
     /// The threshold is reached: pending time was down.
-    fn unhealthy(&mut self, now: Moment) -> Option<News> {
+    fn unhealthy(&mut self, now: Moment) -> News {
         let began = if self.mode == Mode::Doubted { self.since } else { now };
         if self.mode == Mode::Doubted {
             self.booked.add_down(Cause::Unhealthy, now.since(began));
@@ -218,10 +218,10 @@ impl Tally {
         self.begin(Cause::Unhealthy, began, now)
     }
 
-    fn begin(&mut self, cause: Cause, began: Moment, detected: Moment) -> Option<News> {
+    fn begin(&mut self, cause: Cause, began: Moment, detected: Moment) -> News {
         let outage = Outage { cause, began, detected, ended: None };
         self.outage = Some(outage);
-        Some(News::Began(outage))
+        News::Began(outage)
     }
 
     /// Books the time since the last booking and goes on in the next mode.

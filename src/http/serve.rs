@@ -25,7 +25,7 @@ const CONNECTIONS: usize = 128;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// No connection lives longer.
-const CONNECTION_LIFE: Duration = Duration::from_secs(60);
+const CONNECTION_LIFE: Duration = Duration::from_mins(1);
 
 /// A request's header is no longer than this.
 const HEADER_BYTES: usize = 8 * 1024;

@@ -1,6 +1,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -176,12 +177,47 @@ fn a_flood_of_output_that_nobody_reads_does_not_delay_an_answer() {
     let (read, write) = rustix::pipe::pipe().unwrap();
     server.handle.pump(Stream::Stdout, read);
     let mut write = std::fs::File::from(write);
-    let chunk = [b'x'; 64 * 1024];
+    let chunk = vec![b'x'; 64 * 1024];
     for _ in 0..1000 {
         write.write_all(&chunk).unwrap();
     }
     assert_eq!(code(&server.ask("GET /livez")), "200");
     assert_eq!(server.handle.tail().bytes().len(), 64 * 1024, "only the tail is kept");
+}
+
+/// Panics when asked for the second time: that is on the HTTP thread.
+fn panic_on_second_look(_: SocketAddr) -> Option<String> {
+    static LOOKS: AtomicU32 = AtomicU32::new(0);
+    assert!(LOOKS.fetch_add(1, Ordering::Relaxed) != 1, "planted panic");
+    None
+}
+
+#[test]
+fn after_a_panic_everything_is_served_again_and_pipes_stay_open() {
+    let blocker = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (setup, mut stdout) = setup(blocker.local_addr().unwrap(), &dir);
+    let setup = Setup { holder_of: panic_on_second_look, ..setup };
+    let control = setup.control.clone().unwrap();
+    let handle = start(setup).unwrap();
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    handle.pump(Stream::Stdout, read);
+    let mut write = std::fs::File::from(write);
+    let mut seen = [0; 4];
+    write.write_all(b"one\n").unwrap();
+    stdout.read_exact(&mut seen).unwrap();
+
+    let panicked = "rekindle_thread_panics_total{thread=\"http\"} 1";
+    wait_for(|| {
+        let stream = UnixStream::connect(&control).ok()?;
+        let mut page = String::new();
+        write!(&stream, "GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+        (&stream).read_to_string(&mut page).ok()?;
+        page.contains(panicked).then_some(())
+    });
+    write.write_all(b"two\n").unwrap();
+    stdout.read_exact(&mut seen).unwrap();
+    assert_eq!(&seen, b"two\n");
 }
 
 fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {

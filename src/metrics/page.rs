@@ -19,6 +19,7 @@ impl<'a> Page<'a> {
     /// The loop's last turn and the supervisor's own process.
     pub(super) fn supervisor(&mut self, readings: &Readings) {
         self.one(Metric::LoopLastTick, Some(readings.last_tick));
+        self.one(Metric::LoopOverdue, Some(readings.overdue));
         let Some(own) = readings.own else { return };
         self.one(Metric::ProcessCpu, Some(own.cpu_seconds));
         self.one(Metric::ProcessResident, Some(own.resident_bytes));
@@ -77,10 +78,8 @@ impl<'a> Page<'a> {
             .labels
             .iter()
             .map(|label| {
-                let value = match label {
-                    super::Label::Service => self.service,
-                    _ => word.next().unwrap_or_default(),
-                };
+                let service = *label == super::Label::Service;
+                let value = if service { self.service } else { word.next().unwrap_or_default() };
                 format!("{}=\"{}\"", label.key(), escape(value))
             })
             .collect();

@@ -350,6 +350,8 @@ table! {
         "How late the supervision loop woke up.");
     LoopLastTick = gauge("rekindle_loop_last_tick_timestamp_seconds", &[],
         "When the supervision loop last turned; it may sleep until something is due.").on_page();
+    LoopOverdue = gauge("rekindle_loop_overdue_seconds", &[],
+        "How far the supervision loop is behind what was due, 0 while it is on time.").on_page();
     HttpRequests = counter("rekindle_http_requests_total", &[Label::Handler, Code],
         "HTTP requests answered, by route and status.");
     HttpBindFailures = counter("rekindle_http_bind_failures_total", &[],

@@ -102,12 +102,12 @@ mod tests {
     #[test]
     fn the_tail_keeps_the_last_bytes_and_no_more() {
         let tail = Tail::default();
-        tail.push(&[1; TAIL_BYTES]);
+        tail.push(&vec![1; TAIL_BYTES]);
         tail.push(&[2; 10]);
         let bytes = tail.bytes();
         assert_eq!(bytes.len(), TAIL_BYTES);
         assert_eq!(&bytes[TAIL_BYTES - 10..], [2; 10]);
         tail.push(&vec![3; 2 * TAIL_BYTES]);
-        assert_eq!(tail.bytes(), [3; TAIL_BYTES]);
+        assert_eq!(tail.bytes(), vec![3; TAIL_BYTES]);
     }
 }

@@ -209,7 +209,12 @@ impl Reporter {
         let reason = Reason::StartupTimeout.label();
         match probably_wrong_probe {
             None => {
-                say!(warn, self, reason, "it never became healthy within {allowed}; taking it down")
+                say!(
+                    warn,
+                    self,
+                    reason,
+                    "it never became healthy within {allowed}; taking it down"
+                );
             }
             Some(status) => say!(
                 warn,
@@ -255,14 +260,15 @@ impl Reporter {
 
     fn blind(&mut self, why: Option<Why>) {
         self.metrics.set(Metric::ProbeBlind, &[], flag(why.is_some()));
-        match why {
-            Some(why) => say!(
+        if let Some(why) = why {
+            say!(
                 warn,
                 self,
                 why = why.label(),
                 "blind: no probe could tell anything for ten periods: {why}; nothing is healed on that",
-            ),
-            None => say!(info, self, "probes can tell again"),
+            );
+        } else {
+            say!(info, self, "probes can tell again");
         }
     }
 
@@ -292,12 +298,10 @@ impl Reporter {
     /// What led to it has had its line.
     fn stop_started(&mut self, now: Moment, cause: StopCause) {
         self.stop_began = Some(now);
-        match cause {
-            StopCause::Asked => say!(debug, self, "taking it down, as asked"),
-            cause => {
-                let reason = cause.reason().label();
-                say!(debug, self, reason, "taking down what there is of it");
-            }
+        if cause == StopCause::Asked {
+            say!(debug, self, "taking it down, as asked");
+        } else {
+            say!(debug, self, reason = cause.reason().label(), "taking down what there is of it");
         }
     }
 

@@ -165,14 +165,8 @@ impl Teller {
 
     /// Turns a note into its log line and its metric.
     pub fn note(&self, note: &Note) {
-        match note {
-            Note::CannotListen { .. } | Note::NoControlSocket { .. } => {
-                self.metrics.add(Metric::HttpBindFailures, &[], 1);
-            }
-            Note::ThreadPanicked { thread, .. } => {
-                self.metrics.add(Metric::ThreadPanics, &[thread], 1);
-            }
-            _ => {}
+        if let Some((metric, words)) = note.counted() {
+            self.metrics.add(metric, &words, 1);
         }
         let service = &*self.service;
         match note.level() {
@@ -184,6 +178,15 @@ impl Teller {
 }
 
 impl Note {
+    /// The counter that a note adds to, and its label values.
+    fn counted(&self) -> Option<(Metric, Vec<&'static str>)> {
+        if let Self::ThreadPanicked { thread, .. } = self {
+            return Some((Metric::ThreadPanics, vec![thread]));
+        }
+        let shut = matches!(self, Self::CannotListen { .. } | Self::NoControlSocket { .. });
+        shut.then(|| (Metric::HttpBindFailures, Vec::new()))
+    }
+
     /// INFO: a person may ask for it. WARN: somebody may want to do something. ERROR: we cannot do
     /// our job.
     const fn level(&self) -> Level {

@@ -163,7 +163,7 @@ fn tell_a_heal(reporter: &mut Reporter) {
         (
             2_200,
             State::Starting,
-            Fact::NotReadyYet { verdict: refused, left: Duration::from_millis(599_000) },
+            Fact::NotReadyYet { verdict: refused, left: Duration::from_secs(599) },
         ),
         (3_510, State::Healthy, healthy),
         (13_510, State::Healthy, Fact::Settled),
