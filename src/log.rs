@@ -136,17 +136,17 @@ impl Line {
     fn human(mut self, level: Level, wall: Duration, colour: bool) -> String {
         let service = self.fields.remove("service");
         let service = service.as_ref().and_then(Value::as_str).map(|name| format!("{name}: "));
-        let fields: Vec<_> =
-            self.fields.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let (paint, dim, plain) =
             if colour { (paint(level), "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
         let time = &timestamp(wall)[11..23];
-        format!(
-            "{dim}{time}{plain} {paint}{level:<5}{plain} {}{} {dim}{}{plain}\n",
-            service.unwrap_or_default(),
-            one_line(&self.message),
-            fields.join(" ").replace('"', ""),
-        )
+        let mut text = format!("{dim}{time}{plain} {paint}{level:<5}{plain} ");
+        text.extend(service.as_deref());
+        text.push_str(&one_line(&self.message));
+        for (key, value) in &self.fields {
+            let value = value.as_str().map_or_else(|| value.to_string(), one_line);
+            text.extend([" ", dim, key, "=", &value, plain]);
+        }
+        text + "\n"
     }
 
     fn insert(&mut self, field: &Field, value: impl Into<Value>) {
@@ -206,6 +206,9 @@ fn timestamp(wall: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::Read;
+
     use super::*;
 
     const WALL: Duration = Duration::from_millis(1_764_165_784_512);
@@ -242,6 +245,32 @@ mod tests {
         );
         let coloured = line().human(Level::ERROR, WALL, true);
         assert!(coloured.contains("\x1b[31mERROR\x1b[0m"), "{coloured:?}");
+    }
+
+    #[test]
+    fn what_is_logged_comes_out_as_a_line_and_is_counted() {
+        let (mut out, write) = rustix::pipe::pipe().map(|(r, w)| (File::from(r), w)).unwrap();
+        let writers = Writers::onto(File::create("/dev/null").unwrap(), write.into()).unwrap();
+        let metrics = Arc::new(Metrics::new(&crate::report::tests::service()));
+        let layer = Lines {
+            style: Style::Json,
+            queue: Arc::clone(writers.queue(Stream::Stderr)),
+            metrics: Arc::clone(&metrics),
+        };
+        let layer = layer.with_filter(default_targets(LogLevel::Info));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::debug!("not wanted");
+            tracing::warn!(service = "gateway", reason = "exit", code = 3_u8, "exited: {}", 3);
+        });
+        assert!(writers.flush(Duration::from_secs(10)));
+        let mut buffer = [0; 1024];
+        let read = out.read(&mut buffer).unwrap();
+        let line: Value = serde_json::from_slice(&buffer[..read]).unwrap();
+        assert_eq!(line["message"], "exited: 3");
+        assert_eq!((&line["service"], &line["reason"]), (&"gateway".into(), &"exit".into()));
+        assert_eq!(line["code"], 3);
+        let page = metrics.page(&crate::metrics::Readings::default());
+        assert!(page.contains("rekindle_log_messages_total{level=\"warn\"} 1"), "{page}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use axum::routing::get;
 
 use crate::metrics::{Handler, Metric, Metrics};
 use crate::status::Shared;
+use crate::status::document::Report;
 
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";
@@ -74,7 +75,7 @@ async fn readyz(State(app): State<App>, RawQuery(query): RawQuery) -> Response {
 }
 
 async fn status(State(app): State<App>) -> Response {
-    match serde_json::to_string_pretty(&app.shared.report()) {
+    match serde_json::to_string_pretty(&Report::new(&app.shared)) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json + "\n").into_response(),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }

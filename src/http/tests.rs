@@ -110,7 +110,7 @@ fn status_is_as_its_schema_says() {
     let answer = server().ask("GET /status");
     assert!(answer.contains("content-type: application/json\r\n"));
     let status: serde_json::Value = serde_json::from_str(body(&answer)).unwrap();
-    crate::status::tests::assert_fits_schema(&status);
+    crate::status::document::tests::assert_fits_schema(&status);
     assert_eq!(status["services"][0]["state"], "stopped");
 }
 

@@ -11,7 +11,7 @@ Generated from the table in `src/metrics/table.rs`; `UPDATE_DOCS=1 cargo test` r
 The text format is Prometheus 0.0.4, at `/metrics`.
 Every series that can appear is exported from the start, at 0, unless it is marked *optional*: \
 those are left out where the value is unknown or not configured.
-Metrics marked *lifetime* are about the service rather than about one run of the supervisor.
+Counters and sums start over with each run of the supervisor.
 
 | Name | Type | Labels | Meaning |
 |---|---|---|---|
@@ -24,12 +24,11 @@ impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(HEAD)?;
         for family in TABLE {
-            let Family { name, help, optional, persisted, .. } = family;
+            let Family { name, help, optional, .. } = family;
             let labels: Vec<_> = family.labels.iter().map(|label| label.key()).collect();
             let (kind, labels) = (family.kind.label(), labels.join(", "));
             let optional = if *optional { " *optional*" } else { "" };
-            let lifetime = if *persisted { " *lifetime*" } else { "" };
-            writeln!(f, "| `{name}` | {kind} | {labels} | {help}{optional}{lifetime} |")?;
+            writeln!(f, "| `{name}` | {kind} | {labels} | {help}{optional} |")?;
         }
         f.write_str("\n## Label values\n\n| Metric | Label | Values |\n|---|---|---|\n")?;
         for family in TABLE {

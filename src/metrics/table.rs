@@ -55,7 +55,7 @@ pub struct Family {
     pub source: Source,
     /// Left out where the value is unknown or not configured.
     pub optional: bool,
-    /// Whether it is meant to survive a restart of the supervisor.
+    /// It belongs to the service rather than to one run: the state file is to carry it over.
     pub persisted: bool,
 }
 

@@ -38,7 +38,8 @@ impl Reporter {
                 self.probe_failed(role, kind, failures, threshold);
             }
             Fact::ProbeRecovered { failures } => {
-                say!(info, self, "the probe passes again, {failures} failures are forgotten");
+                let word = if failures == 1 { "failure" } else { "failures" };
+                say!(info, self, "the probe passes again after {failures} {word}");
             }
             Fact::Unhealthy { kind, failures } => self.unhealthy(kind, failures),
             Fact::RestartAvoided { why } => self.restart_avoided(why),
@@ -291,7 +292,11 @@ impl Reporter {
             say!(info, self, code = exit.code(), "it ended with {exit}");
         } else {
             let reason = StopCause::Exited(exit).reason().label();
-            say!(warn, self, reason, code = exit.code(), "it exited by itself with {exit}");
+            let how = match exit {
+                Exit::Code(_) => "it exited by itself with",
+                Exit::Signal(_) => "it was killed by",
+            };
+            say!(warn, self, reason, code = exit.code(), "{how} {exit}");
         }
     }
 

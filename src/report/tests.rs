@@ -302,20 +302,20 @@ fn every_fact_has_its_line_and_none_leaves_the_table() {
     WARN  repair cannot be started: Permission denied (os error 13) [spawn_failed]
     INFO  there is no boot hook, skipped
     DEBUG there is no boot hook, skipped
-    WARN  the boot hook failed with code 3 after 0.0 s; the child is not started [hook_failed]
-    WARN  repair was still running after 0.0 s; the child is not started [hook_timeout]
+    WARN  the boot hook failed with code 3 after 0 ms; the child is not started [hook_failed]
+    WARN  repair was still running after 0 ms; the child is not started [hook_timeout]
     INFO  stable: the backoff starts afresh
     WARN  it never became healthy within 10m; taking it down [startup_timeout]
     WARN  it answered every probe with 404 for 10m: the probe is probably wrong, check its URL or accept 404 with expect_status [startup_timeout]
-    INFO  the probe passes again, 1 failures are forgotten
+    INFO  the probe passes again after 1 failure
     WARN  restart avoided, the failure is not believed: starved
     WARN  blind: no probe could tell anything for ten periods: dns; nothing is healed on that
     INFO  probes can tell again
     INFO  ready for traffic
     WARN  not ready for traffic, says its readiness probe
-    WARN  it exited by itself with signal 11 [signal]
+    WARN  it was killed by signal 11 [signal]
     DEBUG taking down what there is of it [signal]
-    ERROR SIGKILL has not ended it for 0.0 s; it is not replaced
+    ERROR SIGKILL has not ended it for 0 ms; it is not replaced
     WARN  restart in 5m (attempt 4), at the slow pace: exit_rule [exit]
     WARN  its port is held by pid 4711, not ours; it is started all the same
     WARN  its port is held by pid 4711, not ours; waiting for that to end
