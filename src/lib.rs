@@ -8,4 +8,5 @@
 
 pub mod clock;
 pub mod config;
+pub mod process;
 pub mod supervisor;
