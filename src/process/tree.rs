@@ -323,3 +323,6 @@ impl DelayMeter {
         self.total
     }
 }
+
+#[cfg(test)]
+mod tests;
