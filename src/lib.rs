@@ -8,5 +8,6 @@
 
 pub mod clock;
 pub mod config;
+pub mod hook;
 pub mod process;
 pub mod supervisor;

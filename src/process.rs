@@ -5,15 +5,19 @@
 //! it may be sent to another.
 
 pub mod cgroup;
+pub mod env;
 mod exec;
+pub mod instance;
 pub mod kill;
 mod launch;
+pub mod port;
 pub mod proc;
 pub mod reaper;
 mod registry;
-mod run;
+pub mod run;
+pub mod sweep;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tree;
 pub mod user;
 mod world;
@@ -22,7 +26,7 @@ use std::ffi::OsString;
 use std::io;
 
 pub use exec::{reserve_hand_over_descriptor, signal, spawn, take_terminal_back};
-pub use launch::{Env, Input, Launchable, Process, Sink, SpawnError, Step, limits, resource};
+pub use launch::{Env, Input, Launchable, Process, Sink, SpawnError, Step, resource};
 pub use registry::Registry;
 pub use tree::{Orphans, Tree, Undelivered};
 
@@ -51,7 +55,7 @@ impl Mark {
 }
 
 /// The operating system's words for an error number, without the number and in lower case.
-pub(crate) fn reason(errno: i32) -> String {
+fn reason(errno: i32) -> String {
     let text = io::Error::from_raw_os_error(errno).to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use rustix::process::{Resource, Rlimit};
 
 use super::user::Identity;
-use crate::config::Limit;
+use crate::config::{ExecContext, Limit};
 use crate::supervisor::Errno;
 
 /// Variables by name: the whole environment of a program.
@@ -63,6 +63,25 @@ impl Launchable {
             stderr: Sink::Inherit,
             hand_over: None,
             cgroup: None,
+        }
+    }
+
+    /// `argv` with all that the configuration's context says, except that `env` and `identity`,
+    /// which depend on files, are worked out before.
+    pub fn in_context(
+        argv: impl IntoIterator<Item = impl Into<OsString>>,
+        context: &ExecContext,
+        identity: Option<Identity>,
+        env: Env,
+    ) -> Self {
+        Self {
+            env,
+            identity,
+            cwd: context.cwd.clone(),
+            umask: context.umask,
+            limits: limits(&context.limits),
+            no_new_privs: context.no_new_privs,
+            ..Self::new(argv)
         }
     }
 }
@@ -141,7 +160,7 @@ pub fn resource(name: &str) -> Option<Resource> {
 }
 
 /// The limits of the configuration as the kernel takes them; unknown names are left out.
-pub fn limits(configured: &BTreeMap<String, Limit>) -> Vec<(Resource, Rlimit)> {
+fn limits(configured: &BTreeMap<String, Limit>) -> Vec<(Resource, Rlimit)> {
     configured
         .iter()
         .filter_map(|(name, limit)| {

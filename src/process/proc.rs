@@ -78,9 +78,9 @@ pub fn has_variable(pid: u32, entry: &[u8]) -> bool {
 }
 
 /// The value of the variable `name` that a process was started with.
-pub fn variable(pid: u32, name: &[u8]) -> Option<Vec<u8>> {
+pub fn variable(pid: u32, name: &str) -> Option<Vec<u8>> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    find_variable(&environ, name).map(<[u8]>::to_vec)
+    find_variable(&environ, name.as_bytes()).map(<[u8]>::to_vec)
 }
 
 /// The inodes of the sockets that a process holds; `None` if we may not look.

@@ -18,8 +18,6 @@ use super::world::{Ids, World};
 use super::{Mark, Process, Registry, reaper};
 use crate::supervisor::Signal;
 
-type Verdicts = BTreeMap<u32, bool>;
-
 /// How often a kill looks for processes that were forked meanwhile.
 const KILL_ROUNDS: usize = 32;
 
@@ -216,16 +214,13 @@ impl Tree {
         self.ids.forget_stale(&world);
         let inside: BTreeSet<u32> =
             self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default().into_iter().collect();
-        let mut verdicts = BTreeMap::new();
-        for pid in world.processes.keys() {
-            self.judge(*pid, &world, &inside, &mut verdicts);
-        }
-        self.members = world
-            .processes
-            .iter()
-            .filter(|(pid, stat)| verdicts.get(pid) == Some(&true) && stat.is_alive())
-            .map(|(pid, stat)| (*pid, *stat))
-            .collect();
+        let members = world.select(|stat| {
+            if stat.pid == world.own || self.beside.holds(stat.pid) {
+                return Some(false);
+            }
+            self.is_member_itself(stat, &world, &inside).then_some(true)
+        });
+        self.members = members.into_iter().map(|stat| (stat.pid, stat)).collect();
         self.marked.retain(|process, _| world.has(*process));
         for member in self.members.values() {
             for id in [member.group, member.session] {
@@ -236,31 +231,7 @@ impl Tree {
         }
     }
 
-    /// Whether a process is a member: by itself, or because it descends from one that is.
-    ///
-    /// Climbs without recursion: a chain of parents may be as long as there are pids.
-    fn judge(&mut self, pid: u32, world: &World, inside: &BTreeSet<u32>, verdicts: &mut Verdicts) {
-        let mut path = Vec::new();
-        let mut at = pid;
-        let verdict = loop {
-            if let Some(verdict) = verdicts.get(&at) {
-                break *verdict;
-            }
-            let Some(stat) = world.processes.get(&at) else { break false };
-            // Provisional, so that parents that seem to form a ring end the climb.
-            verdicts.insert(at, false);
-            path.push(at);
-            if at == world.own || self.beside.holds(at) {
-                break false;
-            }
-            if self.is_member_itself(stat, world, inside) {
-                break true;
-            }
-            at = stat.ppid;
-        };
-        verdicts.extend(path.into_iter().map(|pid| (pid, verdict)));
-    }
-
+    /// Whether a process is a member by itself, rather than by descending from one.
     fn is_member_itself(&mut self, stat: &Stat, world: &World, inside: &BTreeSet<u32>) -> bool {
         let process = Identified::from(stat);
         if self.main.is_some_and(|main| main.pid == stat.pid)
@@ -272,9 +243,7 @@ impl Tree {
         match self.orphans {
             Orphans::AllOurs => {
                 stat.ppid == world.own
-                    && !self.is_marked(process, |pid| {
-                        proc::variable(pid, PROBE_VARIABLE.as_bytes()).is_some()
-                    })
+                    && !self.is_marked(process, |pid| proc::variable(pid, PROBE_VARIABLE).is_some())
             }
             Orphans::OnlyIdentified => {
                 let entry = self.mark.entry();

@@ -34,6 +34,35 @@ impl World {
         Self { own, own_ids, processes }
     }
 
+    /// The living processes for which `decide` says yes, and what descends from them. It is asked
+    /// about a process and then about its ancestors, up to the first about which it says anything.
+    ///
+    /// Climbs without recursion: a chain of parents may be as long as there are pids.
+    pub(super) fn select(&self, mut decide: impl FnMut(&Stat) -> Option<bool>) -> Vec<Stat> {
+        let mut verdicts: BTreeMap<u32, bool> = BTreeMap::new();
+        for pid in self.processes.keys() {
+            let mut path = Vec::new();
+            let mut at = *pid;
+            let verdict = loop {
+                if let Some(verdict) = verdicts.get(&at) {
+                    break *verdict;
+                }
+                let Some(stat) = self.processes.get(&at) else { break false };
+                // Provisional, so that parents that seem to form a ring end the climb.
+                verdicts.insert(at, false);
+                path.push(at);
+                if let Some(verdict) = decide(stat) {
+                    break verdict;
+                }
+                at = stat.ppid;
+            };
+            verdicts.extend(path.into_iter().map(|pid| (pid, verdict)));
+        }
+        let selected =
+            self.processes.values().filter(|stat| verdicts.get(&stat.pid) == Some(&true));
+        selected.filter(|stat| stat.is_alive()).copied().collect()
+    }
+
     pub(super) fn has(&self, process: Identified) -> bool {
         self.processes.get(&process.pid).is_some_and(|stat| Identified::from(stat) == process)
     }
