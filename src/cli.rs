@@ -72,7 +72,8 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct RunArgs {
     /// Configuration file [default: /etc/rekindle/rekindle.toml if no COMMAND is given]
-    #[arg(long, value_name = "FILE", env = keys::CONFIG.env, hide_env_values = true, value_parser = file())]
+    #[arg(long, value_name = "FILE", env = keys::CONFIG.env, hide_env_values = true)]
+    #[arg(value_parser = file())]
     pub config: Option<PathBuf>,
     /// What lies over the file.
     #[command(flatten)]
@@ -86,7 +87,8 @@ pub struct RunArgs {
 #[derive(Args, Debug)]
 pub struct CheckArgs {
     /// Configuration file [default: /etc/rekindle/rekindle.toml if no COMMAND is given]
-    #[arg(value_name = "FILE", env = keys::CONFIG.env, hide_env_values = true, value_parser = file())]
+    #[arg(value_name = "FILE", env = keys::CONFIG.env, hide_env_values = true)]
+    #[arg(value_parser = file())]
     pub file: Option<PathBuf>,
     /// What lies over the file.
     #[command(flatten)]
