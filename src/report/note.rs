@@ -305,24 +305,62 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_busy_address_names_its_holder_and_says_that_healing_goes_on() {
-        let note = Note::CannotListen {
-            address: ([127, 0, 0, 1], 7354).into(),
-            holder: Some("pid 4711 (node)".to_owned()),
-            error: "address in use".to_owned(),
-            again_in: Duration::from_secs(2),
-        };
-        assert_eq!(
-            note.to_string(),
-            "cannot listen on 127.0.0.1:7354: address in use, it is held by pid 4711 (node); \
-             healing goes on without, tried again in 2.0 s"
-        );
-    }
-
-    #[test]
-    fn refused_lines_are_named_by_number_only() {
-        let note = Note::HandOverRefused { lines: vec![2, 5], why: "no `=`" };
-        assert_eq!(note.to_string(), "from the hook's environment, ignored: line 2, 5: no `=`");
+    fn every_note_reads_well() {
+        let path = PathBuf::from("/etc/openshell/boot.sh");
+        let address = ([127, 0, 0, 1], 7354).into();
+        let again_in = Duration::from_secs(2);
+        let error = "address in use".to_owned();
+        let holder = Some("pid 4711 (node)".to_owned());
+        let name = "node".to_owned();
+        let stream = Stream::Stdout;
+        let notes = [
+            Note::Ended { code: 0 },
+            Note::ConfigWarning { text: "no probe: hangs are not healed".to_owned() },
+            Note::Listening { address },
+            Note::CannotListen { address, holder: None, error: error.clone(), again_in },
+            Note::CannotListen { address, holder: holder.clone(), error: error.clone(), again_in },
+            Note::NoControlSocket { path: "/run/x/control.sock".into(), error, again_in },
+            Note::HookFound { path: path.clone(), by_shell: false },
+            Note::HookFound { path: path.clone(), by_shell: true },
+            Note::HookServes { path: path.clone() },
+            Note::HandOverRefused { lines: vec![2, 5], why: "no `=`" },
+            Note::LeftOverKilled { pid: 4711, name: name.clone() },
+            Note::LeftBehind { pid: 4711, name },
+            Note::StateNotDurable { path: "/var/lib/rekindle".into(), why: "read-only".to_owned() },
+            Note::StateDirInUse { path: "/var/lib/rekindle".into(), holder: "pid 7".to_owned() },
+            Note::PortHolder { port: 18789, holder },
+            Note::PortHolder { port: 18789, holder: None },
+            Note::OutputDropping { stream },
+            Note::OutputDropped { stream, bytes: 1_234_567, log_lines: 3 },
+            Note::LaunchDegraded { program: Program::Child, text: "no cgroup".to_owned() },
+            Note::ThreadPanicked { thread: "http", message: "planted".to_owned(), again_in },
+            Note::HupIgnored,
+        ];
+        let lines: Vec<_> =
+            notes.iter().map(|note| format!("{:<5} {note}", note.level().as_str())).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        INFO  rekindle ends with code 0
+        WARN  no probe: hangs are not healed
+        INFO  metrics and status at http://127.0.0.1:7354
+        WARN  cannot listen on 127.0.0.1:7354: address in use; healing goes on without, tried again in 2.0 s
+        WARN  cannot listen on 127.0.0.1:7354: address in use, it is held by pid 4711 (node); healing goes on without, tried again in 2.0 s
+        WARN  cannot make the control socket /run/x/control.sock: address in use; again in 2.0 s
+        INFO  the boot hook is /etc/openshell/boot.sh
+        INFO  the boot hook is /etc/openshell/boot.sh (not executable: run by /bin/sh)
+        WARN  the hook /etc/openshell/boot.sh is running the service itself; give it as the command
+        WARN  from the hook's environment, ignored: line 2, 5: no `=`
+        WARN  killed pid 4711 (node), left over from an earlier run
+        ERROR pid 4711 (node) could not be ended and is left behind
+        WARN  nothing is remembered across runs: /var/lib/rekindle: read-only
+        WARN  waiting for /var/lib/rekindle, in use by pid 7
+        INFO  port 18789 is held by pid 4711 (node)
+        INFO  who holds port 18789 cannot be told (it belongs to another user); taken as ours
+        WARN  dropping output: stdout is not being read
+        WARN  dropped 1.2 MB of the child's output and 3 lines of this log: stdout was not being read
+        WARN  child: no cgroup
+        ERROR the http thread panicked, it starts again in 2.0 s: planted
+        INFO  HUP has no effect: restart to change the settings
+        "#);
     }
 
     #[test]
