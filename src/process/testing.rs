@@ -56,9 +56,9 @@ impl Started {
 impl Drop for Started {
     fn drop(&mut self) {
         if super::proc::stat(self.0.pid).is_some_and(|stat| stat.start_time == self.0.start_time) {
-            let _ = kill::group(self.0.pid, Signal::KILL);
+            kill::group(self.0.pid, Signal::KILL).ok();
             let pid = i32::try_from(self.0.pid).ok().and_then(Pid::from_raw);
-            let _ = rustix::process::waitpid(pid, WaitOptions::empty());
+            rustix::process::waitpid(pid, WaitOptions::empty()).ok();
         }
     }
 }

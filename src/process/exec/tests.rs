@@ -113,7 +113,7 @@ fn a_dropped_user_has_no_group_of_ours_and_still_dies_with_us() {
 
     // The thread that starts a process is the one whose end the kernel watches.
     let identity = nobody().identity;
-    let process = std::thread::spawn(|| spawn(Launchable { identity, ..sh("sleep 60") }))
+    let process = std::thread::spawn(|| spawn(Launchable { identity, ..sh("exec sleep 60") }))
         .join()
         .expect("no panic")
         .expect("it can be started");
