@@ -27,6 +27,17 @@ pub(crate) fn alone_on_terminal(body: impl FnOnce()) {
     });
 }
 
+/// Runs a test as PID 1 of a PID namespace of its own, where that is allowed.
+pub(crate) fn alone_as_init(body: impl FnOnce()) {
+    if root() {
+        again(body, |program, test| {
+            let unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+            let test = [&program, &test, "--exact", "--nocapture"];
+            unshare.iter().copied().chain(test).map(str::to_owned).collect()
+        });
+    }
+}
+
 fn again(body: impl FnOnce(), argv: impl FnOnce(String, String) -> Vec<String>) {
     if std::env::var_os(ALONE).is_some() {
         return body();

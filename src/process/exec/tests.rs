@@ -58,9 +58,15 @@ fn the_hand_over_file_is_descriptor_three() {
 #[test]
 fn a_failed_exec_is_reported_with_the_hand_over_file_in_place() {
     alone(|| {
-        // Nothing else is open here, so std's own pipe would be the next free descriptor.
-        let (_read, write) = pipe();
-        let hook = Launchable { hand_over: Some(write), ..Launchable::new(["/nonexistent/hook"]) };
+        let file = {
+            let (_read, write) = pipe();
+            rustix::io::fcntl_dupfd_cloexec(&write, 10).expect("a descriptor")
+        };
+        // 3 is free here, so that std's own pipe would be the next to get it.
+        let free = rustix::io::dup(&file).expect("a descriptor");
+        assert_eq!(free.as_raw_fd(), HAND_OVER_FD);
+        drop(free);
+        let hook = Launchable { hand_over: Some(file), ..Launchable::new(["/nonexistent/hook"]) };
         let error = spawn(hook).expect_err("it is not there");
         assert_eq!((error.step, error.errno.0), (Step::Exec, libc::ENOENT));
     });
