@@ -27,6 +27,9 @@ use crate::supervisor::Exit;
 /// The descriptor on which the boot hook finds its hand-over file.
 const HAND_OVER_FD: i32 = 3;
 
+/// So many descriptors are looked at where the kernel cannot close a range at once.
+const MOST_CLOSED: i32 = 65_536;
+
 /// Starts a program as leader of its own process group.
 ///
 /// Its life is tied to the calling *thread*: the kernel kills it when that thread ends.
@@ -136,6 +139,7 @@ struct Setup {
     no_new_privs: bool,
     foreground: bool,
     hand_over: Option<OwnedFd>,
+    /// One more than the highest descriptor that may be open.
     descriptors: i32,
 }
 
@@ -155,7 +159,9 @@ impl Setup {
             no_new_privs: launchable.no_new_privs,
             foreground: launchable.stdin == Input::Inherit,
             hand_over: launchable.hand_over,
-            descriptors: descriptors.map_or(65_536, |most| i32::try_from(most).unwrap_or(65_536)),
+            descriptors: descriptors.map_or(MOST_CLOSED, |most| {
+                i32::try_from(most).map_or(MOST_CLOSED, |most| most.min(MOST_CLOSED))
+            }),
         })
     }
 

@@ -62,11 +62,16 @@ fn a_failed_exec_is_reported_with_the_hand_over_file_in_place() {
             let (_read, write) = pipe();
             rustix::io::fcntl_dupfd_cloexec(&write, 10).expect("a descriptor")
         };
-        // 3 is free here, so that std's own pipe would be the next to get it.
+        // With 0 and 3 free, std's own pipe would be exactly those.
         let free = rustix::io::dup(&file).expect("a descriptor");
         assert_eq!(free.as_raw_fd(), HAND_OVER_FD);
         drop(free);
-        let hook = Launchable { hand_over: Some(file), ..Launchable::new(["/nonexistent/hook"]) };
+        // SAFETY: nobody reads this test's standard input.
+        unsafe { libc::close(0) };
+        let mut hook = Launchable::new(["/nonexistent/hook"]);
+        // For a null device, std would open a descriptor first.
+        hook.stdin = Input::Inherit;
+        hook.hand_over = Some(file);
         let error = spawn(hook).expect_err("it is not there");
         assert_eq!((error.step, error.errno.0), (Step::Exec, libc::ENOENT));
     });
