@@ -14,7 +14,7 @@ use super::Mark;
 use crate::config::CgroupMode;
 
 /// A cgroup directly below our own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cgroup {
     directory: PathBuf,
 }

@@ -58,6 +58,13 @@ pub struct InUse {
     pub pid: Option<u32>,
 }
 
+impl InUse {
+    /// Who uses it, in words.
+    pub fn holder(&self) -> String {
+        holder(self.pid)
+    }
+}
+
 fn holder(pid: Option<u32>) -> String {
     pid.map_or_else(
         || "another process".to_owned(),
@@ -110,7 +117,8 @@ impl Instance {
         Ok(Self { id, earlier, warnings, records })
     }
 
-    fn for_this_run(why: String) -> Self {
+    /// An instance whose id nobody will know after this run, and `why`.
+    pub fn for_this_run(why: String) -> Self {
         Self { id: random_id(), earlier: Vec::new(), warnings: Vec::new(), records: Err(why) }
     }
 }

@@ -11,7 +11,7 @@ use tracing::Level;
 use crate::metrics::{Metric, Metrics};
 use crate::output::Stream;
 use crate::status::human;
-use crate::supervisor::Program;
+use crate::supervisor::{Program, Signal};
 
 /// Something that an edge saw or did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,13 +68,6 @@ pub enum Note {
         /// Where the hook is.
         path: PathBuf,
     },
-    /// Lines of the environment that the hook handed over were refused.
-    HandOverRefused {
-        /// Their numbers, from 1; what they say may be secret.
-        lines: Vec<usize>,
-        /// Why.
-        why: &'static str,
-    },
     /// A process of an earlier run was still there and is killed.
     LeftOverKilled {
         /// Its pid.
@@ -123,6 +116,25 @@ pub enum Note {
         bytes: u64,
         /// Lines of our log.
         log_lines: u64,
+    },
+    /// A program could not be launched: the whole story behind `Fact::SpawnFailed`.
+    LaunchFailed {
+        /// Which.
+        program: Program,
+        /// Why not, and the way out.
+        text: String,
+    },
+    /// A signal did not reach a living process of the tree.
+    Undelivered {
+        /// Which signal.
+        signal: Signal,
+        /// Whom it did not reach, and why.
+        text: String,
+    },
+    /// The state directory could be written once, and cannot any more.
+    StateWriteFailed {
+        /// Why not.
+        error: String,
     },
     /// A program could not be prepared as configured; it goes on without.
     LaunchDegraded {
@@ -201,12 +213,14 @@ impl Note {
             | Self::CannotListen { .. }
             | Self::NoControlSocket { .. }
             | Self::HookServes { .. }
-            | Self::HandOverRefused { .. }
             | Self::LeftOverKilled { .. }
             | Self::StateNotDurable { .. }
             | Self::StateDirInUse { .. }
             | Self::OutputDropping { .. }
             | Self::OutputDropped { .. }
+            | Self::LaunchFailed { .. }
+            | Self::Undelivered { .. }
+            | Self::StateWriteFailed { .. }
             | Self::LaunchDegraded { .. } => Level::WARN,
             Self::LeftBehind { .. } | Self::ThreadPanicked { .. } => Level::ERROR,
         }
@@ -241,10 +255,6 @@ impl fmt::Display for Note {
                 let path = path.display();
                 write!(f, "the hook {path} is running the service itself; give it as the command")
             }
-            Self::HandOverRefused { lines, why } => {
-                let lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
-                write!(f, "from the hook's environment, ignored: line {}: {why}", lines.join(", "))
-            }
             Self::LeftOverKilled { pid, name } => {
                 write!(f, "killed pid {pid} ({name}), left over from an earlier run")
             }
@@ -276,7 +286,13 @@ impl fmt::Display for Note {
                 }
                 write!(f, ": {stream} was not being read")
             }
-            Self::LaunchDegraded { program, text } => write!(f, "{program}: {text}"),
+            Self::LaunchFailed { program, text } | Self::LaunchDegraded { program, text } => {
+                write!(f, "{program}: {text}")
+            }
+            Self::Undelivered { signal, text } => write!(f, "cannot send {signal} to {text}"),
+            Self::StateWriteFailed { error } => {
+                write!(f, "cannot write to the state directory, healing goes on: {error}")
+            }
             Self::ThreadPanicked { thread, message, again_in } => {
                 let again_in = human(*again_in);
                 write!(f, "the {thread} thread panicked, it starts again in {again_in}: {message}")
