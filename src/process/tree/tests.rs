@@ -45,7 +45,7 @@ fn pids(tree: &mut Tree) -> Vec<u32> {
 fn reap_all(tree: &mut Tree) {
     while let Some(dead) = reaper::peek() {
         if tree.main().is_some_and(|main| main.pid == dead.pid) {
-            tree.reap_main(started.pid);
+            tree.reap_main(dead.pid);
         } else {
             reaper::reap(dead.pid);
         }
