@@ -19,7 +19,7 @@ fn the_core_uses_only_std_and_itself() {
     let impure = ["std::env", "std::fs", "std::net", "std::process", "std::thread", "Instant"];
 
     let mut findings = Findings::new("keep the core pure: hand it an event or a policy instead");
-    for (file, number, line) in core.iter().flat_map(|file| file.code()) {
+    for (file, number, line) in core.iter().flat_map(SourceFile::code) {
         for path in line.match_indices("crate::").map(|(at, _)| &line[at..]) {
             if !path.starts_with("crate::supervisor") {
                 findings.add(file, number, "the core uses another of our modules");
