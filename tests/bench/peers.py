@@ -15,14 +15,14 @@ SETTLE = "20ms"  # each crash of the benchmark is a first one: healthy, stable, 
 class Supervisor:
     """A running supervisor; `process` is the one that is measured."""
 
-    def __init__(self, name, command, scratch, env=None, keeps=None):
+    def __init__(self, name, command, scratch):
         self.name = name
         self.stamps = scratch / f"{name}.stamps"
-        self.keeps = keeps
         log = (scratch / f"{name}.log").open("ab")
-        full = {"PATH": "/usr/bin:/bin", "STAMP_FILE": str(self.stamps), **(env or {})}
+        env = {"PATH": "/usr/bin:/bin", "STAMP_FILE": str(self.stamps),
+               "RUNTIME_DIRECTORY": str(scratch / f"{name}.run")}
         self.process = subprocess.Popen(
-            [str(word) for word in command], env=full, stdin=subprocess.DEVNULL, stdout=log,
+            [str(word) for word in command], env=env, stdin=subprocess.DEVNULL, stdout=log,
             stderr=log, start_new_session=True)
 
     def latest(self):

@@ -123,7 +123,7 @@ class Rekindle:
         command = [binary(), "run", "--listen", f"127.0.0.1:{self.port}"]
         command += ["--state-dir", scratch / "state", "--log-format", "human", *arguments]
         self.command = [str(word) for word in command]
-        self.env = env
+        self.env = {**(env or os.environ), "RUNTIME_DIRECTORY": str(scratch / "run")}
         self.seen = set()
 
     def __enter__(self):
