@@ -164,9 +164,12 @@ class Rekindle:
     def status(self):
         return json.loads(get(f"{self.base}/status")[1])
 
-    def ready(self):
+    def alive(self):
         check(self.process.poll() is None, f"rekindle ended with {self.process.poll()}")
-        return get(f"{self.base}/readyz")[0] == 200
+        return True
+
+    def ready(self):
+        return self.alive() and get(f"{self.base}/readyz")[0] == 200
 
     def tail(self, lines=40):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
