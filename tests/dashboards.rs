@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use promql_parser::label::{MatchOp, Matcher};
-use promql_parser::parser::{self, AggregateExpr, BinModifier, BinaryExpr, Expr, VectorSelector};
+use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use rekindle::metrics::{Family, Kind, TABLE};
 use serde_json::Value;
@@ -125,24 +125,16 @@ impl ExprVisitor for Names<'_> {
     type Error = std::convert::Infallible;
 
     fn pre_visit(&mut self, expr: &Expr) -> Result<bool, Self::Error> {
-        match expr {
-            Expr::VectorSelector(selector) => {
-                self.selector(selector);
-                let name = selector.name.as_deref().unwrap_or_default();
-                if family(name).is_some_and(|family| family.kind == Kind::Counter) {
-                    self.problem(&format!("the counter `{name}` outside rate() or increase()"));
-                }
+        if let Expr::VectorSelector(selector) = expr {
+            self.selector(selector);
+            let name = selector.name.as_deref().unwrap_or_default();
+            if family(name).is_some_and(|family| family.kind == Kind::Counter) {
+                self.problem(&format!("the counter `{name}` outside rate() or increase()"));
             }
-            Expr::MatrixSelector(range) => self.selector(&range.vs),
-            Expr::Aggregate(AggregateExpr { modifier: Some(modifier), .. }) => {
-                self.known_labels(&modifier.labels().labels);
-            }
-            Expr::Binary(BinaryExpr { modifier: Some(BinModifier { matching, .. }), .. }) => {
-                if let Some(matching) = matching {
-                    self.known_labels(&matching.labels().labels);
-                }
-            }
-            _ => {}
+        } else if let Expr::MatrixSelector(range) = expr {
+            self.selector(&range.vs);
+        } else if let Some(modifier) = modifier(expr) {
+            self.known_labels(&modifier.labels().labels);
         }
         Ok(true)
     }
@@ -194,6 +186,17 @@ impl Names<'_> {
 
     fn problem(&mut self, what: &str) {
         self.problems.push(format!("{}: {what}", self.place));
+    }
+}
+
+/// The `by`, `without`, `on` or `ignoring` of an expression.
+fn modifier(expr: &Expr) -> Option<&LabelModifier> {
+    if let Expr::Aggregate(aggregate) = expr {
+        aggregate.modifier.as_ref()
+    } else if let Expr::Binary(binary) = expr {
+        binary.modifier.as_ref()?.matching.as_ref()
+    } else {
+        None
     }
 }
 
@@ -275,6 +278,7 @@ fn text(value: &Value) -> String {
 
 /// Runs a checker where it is installed; its absence is an error only if all is required.
 #[expect(clippy::disallowed_methods, reason = "a test asks a tool of the user's machine")]
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn run_tool(tool: &str, arguments: &[&str]) {
     match std::process::Command::new(tool).args(arguments).output() {
         Ok(output) => {
