@@ -6,6 +6,23 @@
 //!                                         └ facts → report → log, metrics, status → http
 //! ```
 
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
+pub mod driver;
+pub mod hook;
+pub mod http;
+pub mod log;
+pub mod metrics;
+pub mod notify;
+pub mod output;
+pub mod paths;
+pub mod probe;
+pub mod process;
+pub mod report;
+pub mod state;
+pub mod status;
 pub mod supervisor;
+pub mod tally;
+pub mod threads;
