@@ -88,7 +88,7 @@ class Process:
             return None
         name, _, rest = stat.partition("(")[2].rpartition(")")
         fields = rest.split()
-        return cls(pid, int(fields[19]), int(fields[1]), int(fields[3]), name, fields[0])
+        return cls(int(pid), int(fields[19]), int(fields[1]), int(fields[3]), name, fields[0])
 
     def lives(self):
         """Whether it still runs; a zombie does not."""
