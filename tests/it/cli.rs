@@ -108,6 +108,19 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
+fn a_control_socket_whose_path_is_too_long_is_a_configuration_error() {
+    let world = World::new();
+    let mut command = world.command(REKINDLE);
+    command.args(["run", "--listen", "off", "--", "sleep", "1000"]);
+    command.env("RUNTIME_DIRECTORY", world.path(&"x".repeat(107)));
+    let mut run = world.start(command);
+    run.expect_errors();
+
+    assert_eq!(run.wait_exit(), 78, "{}", run.log());
+    assert!(run.log().contains("107"), "{}", run.log());
+}
+
+#[test]
 fn usage_errors_exit_with_2_and_say_the_way_out() {
     let world = World::new();
     for arguments in [&["--no-such-flag"][..], &["no-such-command"], &["run", "--period"], &[]] {

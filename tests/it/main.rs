@@ -8,6 +8,7 @@ mod demo;
 mod exits;
 mod handover;
 mod hang;
+mod harm;
 mod hook;
 mod listen;
 mod notify;

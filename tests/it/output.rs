@@ -38,6 +38,20 @@ fn the_last_words_of_a_dying_child_are_not_lost() {
 }
 
 #[test]
+fn where_output_is_inherited_the_child_writes_it_itself() {
+    let world = World::new();
+    let script = "readlink /proc/self/fd/1; exec sleep 1000";
+    for (output, target) in [("inherit", world.at("stdout-0")), ("pump", "pipe:".to_owned())] {
+        let rekindle = world.run(&Config::script(script).with(&format!("output = \"{output}\"")));
+        rekindle.wait("it has written", || !rekindle.output().is_empty());
+
+        let written = String::from_utf8_lossy(&rekindle.output()).into_owned();
+
+        assert!(written.starts_with(&target), "{written} rather than {target}");
+    }
+}
+
+#[test]
 fn a_flood_of_output_delays_neither_the_healing_nor_our_answers() {
     let (world, port) = (World::new(), free_port());
     let command = world.prepare(&Config::demo(port));

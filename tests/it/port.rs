@@ -2,8 +2,9 @@
 
 use std::net::TcpListener;
 
-use crate::support::http::free_port;
-use crate::support::{Config, World, port_answers, processes, stub};
+use crate::crash::served_by;
+use crate::support::http::{free_port, say_that_all_is_well};
+use crate::support::{Config, World, get, port_answers, processes, stub};
 
 #[test]
 fn a_stranger_that_holds_the_port_is_named_and_waited_for() {
@@ -51,6 +52,27 @@ fn a_stranger_is_believed_where_that_is_configured() {
 
     assert_eq!(rekindle.probes("startup", "impostor"), 0);
     rekindle.wait_said(&[&format!("port {port}"), "held by pid"]);
+}
+
+#[test]
+fn a_stranger_that_takes_the_port_later_is_seen_and_never_signalled() {
+    let (world, port) = (World::new(), free_port());
+    let rekindle = world.run(&Config::demo(port).with("startup_timeout = \"2s\""));
+    served_by(&rekindle, port);
+
+    get(port, "/fault?mode=close&seconds=60").expect("the demo gateway takes the order");
+    let mut asked = None;
+    rekindle.wait("the port is taken over", || {
+        asked = TcpListener::bind(("127.0.0.1", port)).ok();
+        asked.is_some()
+    });
+    drop(asked);
+    say_that_all_is_well(port);
+
+    rekindle.wait_restarts("probe_failed", 1);
+    rekindle.wait_state("slow_retry");
+    let pid = std::process::id();
+    assert!(rekindle.said(&[&format!("port {port} is held by pid {pid} (")]));
 }
 
 /// Another supervisor's world, and a configuration whose child never listens on the port.

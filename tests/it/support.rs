@@ -167,6 +167,15 @@ impl Drop for World {
     }
 }
 
+#[test]
+#[should_panic(expected = "processes were left behind")]
+fn a_left_over_fails_its_test_however_it_has_detached_itself() {
+    let world = World::new();
+    let mut command = world.command("setsid");
+    command.args(["--fork", "env", "-u", "HOME", "nohup", "sleep", "1000"]);
+    assert_eq!(world.start(command).wait_exit(), 0);
+}
+
 /// Whether this test may go on: what needs root is said and skipped without it.
 pub(crate) fn is_root(what: &str) -> bool {
     let root = rustix::process::geteuid().is_root();

@@ -1,6 +1,7 @@
 //! A supervisor that was killed leaves a child that dies with it, and the next one clears the rest.
 
 use std::process::Command;
+use std::time::Duration;
 
 use crate::crash::served_by;
 use crate::support::http::free_port;
@@ -96,8 +97,40 @@ fn a_second_supervisor_that_waits_can_be_stopped() {
     let (code, took) = second.stop();
 
     assert_eq!(code, 0, "{}", second.story());
-    assert!(took.as_secs() < 3, "{took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
     assert_eq!(first.state(), "healthy");
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn a_second_supervisor_gives_up_after_a_minute() {
+    let world = World::new();
+    let config = Config::script("exec sleep 1000");
+    let first = world.run(&config);
+    first.wait_state("healthy");
+    let mut command: Command = world.prepare(&config);
+    command.env("RUNTIME_DIRECTORY", world.path("run2"));
+    let mut second = world.start(command);
+    second.expect_errors();
+
+    assert_eq!(second.exits_within(Duration::from_secs(75)), Some(73), "{}", second.story());
+    assert_eq!(first.state(), "healthy");
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_costs_one_warning() {
+    let world = World::new();
+    let mut command: Command = world.prepare(&Config::script("exit 1"));
+    // Not even root can make a directory there.
+    command.env("STATE_DIRECTORY", "/proc/no-such-directory");
+    let rekindle = world.start(command);
+    rekindle.wait_up();
+
+    rekindle.wait_restarts("exit", 2);
+
+    let warnings = rekindle.lines_with("/proc/no-such-directory");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("\"WARN\""), "{warnings:?}");
 }
 
 /// A child whose gateway runs in a session of its own, so that it survives both of them.

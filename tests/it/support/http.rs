@@ -5,7 +5,8 @@ use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,6 +61,22 @@ pub(crate) fn free_port() -> u16 {
             return FIRST + offset;
         }
     }
+}
+
+/// Serves 200 to everybody on a port, from this process and until it ends; how often it was asked.
+pub(crate) fn say_that_all_is_well(port: u16) -> Arc<AtomicU32> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("the port is free");
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            count.fetch_add(1, Ordering::Relaxed);
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            // A client that has gone away needs no answer.
+            drop(stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(answer)));
+        }
+    });
+    asked
 }
 
 fn exchange(mut stream: impl Read + Write, method: &str, path: &str) -> Result<Answer> {
