@@ -49,7 +49,7 @@ fn check_reports_all_errors_with_file_line_and_way_out() {
         let told = all.lines().any(|told| told.contains(&at) && told.contains(text));
         assert!(told, "line {line} is not told with {text:?}:\n{all}");
     }
-    assert!(all.contains("service.gateway.command"), "the missing key is named:\n{all}");
+    assert!(all.contains("service.gateway has no command"), "what is missing is told:\n{all}");
 }
 
 #[test]

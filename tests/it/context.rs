@@ -84,7 +84,7 @@ fn a_child_with_a_missing_env_file_is_not_started_until_it_is_there() {
     let config = Config::script(&format!("echo $A > {}; exec sleep 1000", world.at("out")))
         .with(&format!("env_file = \"{file}\""));
     let rekindle = world.run(&config);
-    rekindle.wait_restarts("spawn_failed", 1);
+    rekindle.wait("it fails", || rekindle.count("rekindle_child_spawn_failures_total", "") >= 1);
     assert!(rekindle.said(&[&file]), "{}", rekindle.story());
 
     world.write("new", "A=there\n");

@@ -3,6 +3,7 @@
 
 use crate::crash::served_by;
 use crate::support::http::free_port;
+use crate::support::rekindle::DEBUG;
 use crate::support::{REKINDLE, World, get};
 
 #[test]
@@ -71,5 +72,5 @@ fn a_flag_beats_the_environment_and_the_environment_beats_the_file() {
     rekindle.wait_up();
 
     rekindle.wait("the flag's port answers", || get(port, "/livez").is_ok());
-    assert!(rekindle.lines_with("\"DEBUG\"").is_empty(), "the environment's log level holds");
+    assert!(rekindle.lines_with(DEBUG).is_empty(), "the environment's log level holds");
 }

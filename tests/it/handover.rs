@@ -1,5 +1,6 @@
 //! What the boot hook is told, and the environment that it hands over to the child.
 
+use crate::support::rekindle::WARN;
 use crate::support::{Config, Rekindle, World, has_tool, is_root};
 
 /// A child that writes down its environment for each launch, and runs on or exits.
@@ -144,7 +145,7 @@ fn bad_lines_are_named_by_number_and_never_shown() {
     assert_eq!(variable(&world, "GOOD").as_deref(), Some("1"));
     assert_eq!(variable(&world, "REKINDLE_X"), None);
     assert_eq!(variable(&world, "NOTIFY_SOCKET"), None);
-    assert!(rekindle.said(&["\"WARN\"", "line 2"]), "{}", rekindle.story());
+    assert!(rekindle.said(&[WARN, "line 2"]), "{}", rekindle.story());
     assert!(rekindle.lines_with("secret").is_empty(), "{}", rekindle.story());
 }
 

@@ -2,6 +2,7 @@
 
 use crate::crash::served_by;
 use crate::support::http::free_port;
+use crate::support::rekindle::WARN;
 use crate::support::{Config, World, processes, stub};
 
 #[test]
@@ -60,7 +61,7 @@ fn without_any_probe_a_child_is_healthy_once_it_has_run_for_the_settle_time() {
 
     rekindle.wait_state("healthy");
 
-    assert!(rekindle.said(&["\"WARN\"", "hang"]), "{}", rekindle.story());
+    assert!(rekindle.said(&[WARN, "hang"]), "{}", rekindle.story());
 }
 
 #[test]

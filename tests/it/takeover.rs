@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::crash::served_by;
 use crate::support::http::free_port;
+use crate::support::rekindle::WARN;
 use crate::support::{Config, REKINDLE, World, port_answers, processes, wait_until};
 
 #[test]
@@ -130,7 +131,7 @@ fn a_state_directory_that_cannot_be_written_costs_one_warning() {
 
     let warnings = rekindle.lines_with("/proc/no-such-directory");
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].contains("\"WARN\""), "{warnings:?}");
+    assert!(warnings[0].contains(WARN), "{warnings:?}");
 }
 
 /// A child whose gateway runs in a session of its own, so that it survives both of them.

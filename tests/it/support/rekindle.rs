@@ -16,6 +16,11 @@ use super::http::{Answer, get_unix};
 use super::time::{PATIENCE, Stopwatch, holds_within};
 use super::{World, processes};
 
+/// What is in a log line of this level.
+pub(crate) const DEBUG: &str = r#""level":"debug""#;
+pub(crate) const WARN: &str = r#""level":"warn""#;
+const ERROR: &str = r#""level":"error""#;
+
 /// A running supervisor. Dropped, it is stopped as an operator would stop it, and looked after.
 pub(crate) struct Rekindle<'w> {
     world: &'w World,
@@ -235,7 +240,7 @@ impl Drop for Rekindle<'_> {
             self.stop();
         }
         if !self.expects_errors.get() {
-            let errors = self.lines_with("\"ERROR\"");
+            let errors = self.lines_with(ERROR);
             assert!(errors.is_empty(), "unexpected errors in the log:\n{}", errors.join("\n"));
         }
     }
