@@ -24,4 +24,5 @@ mod signals;
 mod startup;
 mod support;
 mod takeover;
+mod terminal;
 mod tree;

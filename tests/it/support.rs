@@ -29,6 +29,7 @@ use tempfile::TempDir;
 pub(crate) use config::Config;
 pub(crate) use http::{get, port_answers};
 pub(crate) use rekindle::Rekindle;
+use rekindle::Streams;
 pub(crate) use time::{Stopwatch, wait_until};
 
 /// The binary under test.
@@ -129,12 +130,19 @@ impl World {
 
     /// Starts a prepared `rekindle run`; its stdout and stderr go to files.
     pub(crate) fn start(&self, command: Command) -> Rekindle<'_> {
-        Rekindle::start(self, self.next_run(), command, None)
+        Rekindle::start(self, self.next_run(), command, Streams::Files)
     }
 
     /// The same, with another stdout.
     pub(crate) fn start_writing_to(&self, command: Command, stdout: OwnedFd) -> Rekindle<'_> {
-        let rekindle = Rekindle::start(self, self.next_run(), command, Some(stdout));
+        let rekindle = Rekindle::start(self, self.next_run(), command, Streams::Stdout(stdout));
+        rekindle.wait_up();
+        rekindle
+    }
+
+    /// The same on a terminal, which becomes the controlling one if the command asks for that.
+    pub(crate) fn start_on_terminal(&self, command: Command, terminal: OwnedFd) -> Rekindle<'_> {
+        let rekindle = Rekindle::start(self, self.next_run(), command, Streams::Terminal(terminal));
         rekindle.wait_up();
         rekindle
     }

@@ -21,6 +21,16 @@ pub(crate) const DEBUG: &str = r#""level":"debug""#;
 pub(crate) const WARN: &str = r#""level":"warn""#;
 const ERROR: &str = r#""level":"error""#;
 
+/// Where the supervisor's streams go.
+pub(super) enum Streams {
+    /// stdin from `/dev/null`, the others to files.
+    Files,
+    /// The same, with another stdout.
+    Stdout(OwnedFd),
+    /// All three are this terminal.
+    Terminal(OwnedFd),
+}
+
 /// A running supervisor. Dropped, it is stopped as an operator would stop it, and looked after.
 pub(crate) struct Rekindle<'w> {
     world: &'w World,
@@ -38,17 +48,24 @@ impl<'w> Rekindle<'w> {
         world: &'w World,
         run: u32,
         mut command: Command,
-        other_stdout: Option<OwnedFd>,
+        streams: Streams,
     ) -> Self {
         let stdout = world.path(&format!("stdout-{run}"));
         let stderr = world.path(&format!("stderr-{run}"));
         let file = |path: &PathBuf| Stdio::from(File::create(path).expect("an output file"));
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(other_stdout.map_or_else(|| file(&stdout), Stdio::from))
-            .stderr(file(&stderr))
-            .spawn()
-            .expect("rekindle can be started");
+        match streams {
+            Streams::Files => {
+                command.stdin(Stdio::null()).stdout(file(&stdout)).stderr(file(&stderr));
+            }
+            Streams::Stdout(other) => {
+                command.stdin(Stdio::null()).stdout(other).stderr(file(&stderr));
+            }
+            Streams::Terminal(slave) => {
+                let again = || slave.try_clone().expect("a descriptor");
+                command.stdin(again()).stdout(again()).stderr(again());
+            }
+        }
+        let child = command.spawn().expect("rekindle can be started");
         let pid = child.id().cast_signed();
         Self { world, child, pid, stdout, stderr, expects_errors: Cell::new(false), over: false }
     }
