@@ -1,5 +1,7 @@
 //! `/livez`, `/readyz`, `/metrics` and `/status` answer in every state, and only read.
 
+use rustix::process::Signal;
+
 use crate::support::http::{free_port, request};
 use crate::support::{Config, Rekindle, World, get};
 
@@ -59,6 +61,22 @@ fn a_sick_service_is_alive_and_not_ready() {
     rekindle.wait_state("degraded");
 
     answers(&rekindle, "degraded", 503);
+}
+
+#[test]
+fn a_service_that_is_being_stopped_is_alive_and_not_ready() {
+    let world = World::new();
+    let go = world.at("go");
+    let script = format!("trap '' TERM; while [ ! -e {go} ]; do sleep 0.1; done");
+    let mut rekindle = world.run(&Config::script(&script).with("stop_timeout = \"20s\""));
+    rekindle.wait_state("healthy");
+    rekindle.signal(Signal::TERM);
+    rekindle.wait_state("stopping");
+
+    answers(&rekindle, "stopping", 503);
+
+    world.write("go", "");
+    assert_eq!(rekindle.wait_exit(), 0);
 }
 
 fn answers(rekindle: &Rekindle<'_>, state: &str, ready: u16) {

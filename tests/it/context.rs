@@ -107,6 +107,27 @@ fn standard_input_is_empty_and_no_other_descriptor_is_inherited() {
 }
 
 #[test]
+fn a_descriptor_that_we_inherited_goes_no_further() {
+    let world = World::new();
+    let (hook_sees, child_sees) = (world.at("hook-sees"), world.at("child-sees"));
+    let hook = world.write("boot.sh", &format!("readlink /proc/$$/fd/[3-9] > {hook_sees}; true"));
+    let script = format!("readlink /proc/$$/fd/[3-9] > {child_sees}; exec sleep 1000");
+    let run = world.prepare(&Config::script(&script).with(&format!("boot_hook = \"{hook}\"")));
+    let mut command = world.command("sh");
+    let opens = "exec \"$@\" 4< /dev/zero 7< /dev/zero";
+    command.args(["-c", opens, "sh"]).arg(run.get_program()).args(run.get_args());
+    let rekindle = world.start(command);
+    rekindle.wait_up();
+
+    rekindle.wait_state("healthy");
+
+    assert_eq!(world.read("child-sees"), "");
+    let hook_sees = world.lines("hook-sees");
+    assert!(hook_sees.iter().all(|target| !target.contains("/dev/zero")), "{hook_sees:?}");
+    assert!(hook_sees.iter().any(|target| target.contains("memfd")), "{hook_sees:?}");
+}
+
+#[test]
 fn signals_have_their_default_meaning_and_none_is_blocked() {
     // The wait for orphans and pipes must not leak into the child: SIGPIPE and SIGCHLD above all.
     let printed = prints("", "exec grep -E 'Sig(Blk|Ign):' /proc/self/status");

@@ -1,8 +1,10 @@
 //! The boot hook runs before every launch, and no child starts unless it has ended well.
 
+use std::process::Command;
+
 use crate::crash::served_by;
 use crate::support::http::free_port;
-use crate::support::{Config, REKINDLE, World, get, is_root, processes};
+use crate::support::{Config, REKINDLE, World, get, has_tool, is_root, processes};
 
 /// A child that leaves a line and runs on.
 fn child(world: &World) -> Config {
@@ -182,6 +184,20 @@ fn a_strict_hook_that_fails_at_first_ends_the_run() {
 }
 
 #[test]
+fn a_strict_hook_that_hangs_at_first_ends_the_run() {
+    let world = World::new();
+    let hook = world.write("boot.sh", "sleep 1000");
+    let config = child(&world)
+        .with(&format!("boot_hook = {{ path = \"{hook}\", timeout = \"300ms\" }}"))
+        .with("on_boot_failure = \"exit\"");
+    let mut rekindle = world.run(&config);
+    rekindle.expect_errors();
+
+    assert_eq!(rekindle.wait_exit(), 69, "{}", rekindle.story());
+    assert_eq!(world.read("order"), "");
+}
+
+#[test]
 fn a_strict_hook_that_fails_later_is_tried_again() {
     let world = World::new();
     let hook = world.write("boot.sh", "[ $REKINDLE_ATTEMPT != 2 ]");
@@ -214,4 +230,46 @@ fn the_hook_runs_in_the_childs_directory_as_the_childs_user_or_its_own() {
 
         assert_eq!(world.read("who"), format!("{user} {}\n", world.at("home")));
     }
+}
+
+#[test]
+fn the_images_own_hook_is_found_without_being_named() {
+    let world = World::new();
+    let Some(mut command) = with_another_etc(&world, "openshell/boot.sh", "exit 0") else { return };
+    command.args(["run", "--listen", "off", "--", "sleep", "1000"]);
+    let rekindle = world.start(command);
+    rekindle.wait_up();
+
+    rekindle.wait("the hook has run", || rekindle.hooks("success") == 1);
+    assert!(rekindle.said(&["/etc/openshell/boot.sh"]), "{}", rekindle.story());
+}
+
+#[test]
+fn the_images_own_configuration_is_found_without_being_named() {
+    let world = World::new();
+    let config = child(&world).text();
+    let Some(mut command) = with_another_etc(&world, "rekindle/rekindle.toml", &config) else {
+        return;
+    };
+    command.arg("run");
+    let rekindle = world.start(command);
+    rekindle.wait_up();
+
+    rekindle.wait_state("healthy");
+    assert_eq!(world.read("order"), "child\n");
+}
+
+/// Rekindle's command line with an `/etc` of its own, in which there is only this file.
+fn with_another_etc(world: &World, name: &str, text: &str) -> Option<Command> {
+    if !(is_root("another /etc") && has_tool("unshare")) {
+        return None;
+    }
+    let file = world.write("etc-file", text);
+    let mut command = world.command("unshare");
+    let prepare = format!(
+        "mount -t tmpfs none /etc && mkdir -p $(dirname /etc/{name}) && cp {file} /etc/{name} && \
+         exec \"$@\""
+    );
+    command.args(["--mount", "sh", "-c", &prepare, "sh", REKINDLE]);
+    Some(command)
 }
