@@ -53,7 +53,7 @@ fn a_service_at_the_slow_pace_is_alive_and_not_ready() {
 #[test]
 fn a_sick_service_is_alive_and_not_ready() {
     let (world, port) = (World::new(), free_port());
-    let config = Config::demo(port).with("unhealthy_stop_timeout = \"1h\"");
+    let config = Config::demo(port).with("unhealthy_stop_timeout = \"1h\"\nstop_timeout = \"1s\"");
     let rekindle = world.run(&config);
     rekindle.wait_state("healthy");
     get(port, "/fault?mode=ignore-term").expect("the demo gateway takes the order");

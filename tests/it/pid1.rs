@@ -31,7 +31,7 @@ fn it_removes_an_orphan_of_its_child_as_pid_1() {
     rekindle.wait_restarts("exit", 1);
 
     served_by(&rekindle, port);
-    assert_eq!(processes::children(rekindle.pid()).len(), 1, "only the new child is left");
+    rekindle.wait("only the new child is left", || processes::children(rekindle.pid()).len() == 1);
 }
 
 #[test]
