@@ -1,12 +1,41 @@
 //! The configuration, valid by construction.
 //!
-//! `raw` holds what the file and the flags may say, `Config` what they mean. Whoever holds a
-//! `Config` need not check anything again.
+//! [`load`] makes a [`Config`] of what the file and the flags say, or tells everything that is
+//! wrong with it. Whoever holds a `Config` need not check anything again.
+//!
+//! ```text
+//! file → document ┐
+//!                 ├ load → section → service, probes, policy → Config → plan
+//! flags ──────────┘          ↑
+//!                           keys → flags of `run`, docs/configuration.md, config/rekindle.toml
+//! ```
+#![expect(clippy::wildcard_enum_match_arm, reason = "whatever else is written is refused alike")]
+
+mod document;
+pub mod keys;
+mod load;
+mod pages;
+mod plan;
+mod policy;
+mod probes;
+mod section;
+mod service;
+#[cfg(test)]
+mod tests;
+mod unknown;
+mod values;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use document::Origin;
+pub use load::{File, Loaded, Problems, Setting, Sources, load};
+pub use pages::{example_file, reference};
+pub use plan::plan;
+pub use values::parse_duration;
 
 use crate::supervisor::Policy;
 
@@ -247,7 +276,7 @@ pub struct HttpProbe {
 }
 
 /// A set of HTTP statuses such as `200-299,401`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct StatusSet {
     /// Inclusive ranges, in the order written.
     pub ranges: Vec<(u16, u16)>,
@@ -257,6 +286,16 @@ impl StatusSet {
     /// Whether `status` is accepted.
     pub fn contains(&self, status: u16) -> bool {
         self.ranges.iter().any(|(low, high)| (*low..=*high).contains(&status))
+    }
+}
+
+impl fmt::Display for StatusSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (low, high)) in self.ranges.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            if low == high { write!(f, "{comma}{low}")? } else { write!(f, "{comma}{low}-{high}")? }
+        }
+        Ok(())
     }
 }
 

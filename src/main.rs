@@ -1,1 +1,52 @@
-fn main() {}
+//! `rekindle`: arguments → configuration → command → exit code.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use rekindle::cli::sources::{self, NoConfig};
+use rekindle::cli::{Cli, Command, check, completions, demo_gateway, man, probe, run};
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(args) => {
+            match sources::config(args.config.as_deref(), &args.settings, &args.command) {
+                Ok(loaded) => run::run(loaded.config, &loaded.warnings),
+                Err(error) => refuse(&error),
+            }
+        }
+        Command::Check(args) => match check::report(&args) {
+            Ok(report) => print(Ok(report.into_bytes())),
+            Err(error) => refuse(&error),
+        },
+        Command::Probe(args) => probe::run(&args),
+        Command::DemoGateway(args) => demo_gateway::run(&args),
+        Command::Completions(args) => print(Ok(completions::script(args.shell))),
+        Command::Man => print(man::page()),
+    }
+}
+
+fn refuse(error: &NoConfig) -> ExitCode {
+    for line in error.to_string().lines() {
+        complain(line);
+    }
+    ExitCode::from(error.exit_code())
+}
+
+fn print(text: io::Result<Vec<u8>>) -> ExitCode {
+    let mut output = io::stdout();
+    match text.and_then(|text| output.write_all(&text)).and_then(|()| output.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // `rekindle man | head`: the reader has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("cannot write to stdout: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn complain(line: &str) {
+    // If stderr is closed nobody can be told; the exit code still says it.
+    writeln!(io::stderr(), "rekindle: {line}").ok();
+}

@@ -1,7 +1,252 @@
-//! The pure state machine: `on(now, event) -> actions`, `deadline()`.
+//! The pure state machine of one service: `on(now, event) -> actions`, `deadline()`.
+//!
+//! It decides when and how to heal, and nothing else: no clock, no randomness that it was not
+//! given, no I/O, no async, no `Result`. It is small, comparable and hashable, so that a test can
+//! walk every state it can reach.
+//!
+//! **The contract with the driver**, all of it:
+//! - Actions are carried out in order; then the next event may come.
+//! - Every `Spawn` is answered by exactly one `Spawned`, `SpawnFailed` or `HookMissing`, and every
+//!   `Spawned` is followed by exactly one `Exited`, when the main process has ended.
+//! - Once the tree was signalled, exactly one `Gone` follows, when nothing of it is alive.
+//! - A `Tick` comes at or after `deadline()`; an early or repeated one does nothing.
+//!
+//! Nothing else is relied upon: lost, late or repeated probe answers are harmless.
 
+mod backoff;
 mod event;
+mod health;
+mod launch;
+mod phase;
 mod policy;
+mod stop;
+mod verdict;
 
+#[cfg(test)]
+mod check;
+#[cfg(test)]
+mod explore;
+#[cfg(test)]
+mod simulate;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use backoff::Dice;
 pub use event::*;
+pub use phase::{Phase, Step, Stopping};
 pub use policy::*;
+
+use backoff::Pace;
+use health::Doubt;
+
+/// What the operator wants, kept apart from what is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Intent {
+    /// The service is wanted.
+    Run,
+    /// It is not: end it, with grace.
+    Stop,
+    /// It is not: end it at once.
+    StopNow,
+}
+
+/// Where the `repair` of an exit rule stands, between two stable runs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Repair {
+    Untried,
+    Due,
+    Tried,
+}
+
+/// The whole state of supervising one service.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Supervisor {
+    policy: Policy,
+    intent: Intent,
+    phase: Phase,
+    /// The number of the last launch.
+    launched: Incarnation,
+    /// The number of the last probe that was ordered.
+    probed: u32,
+    pace: Pace,
+    dice: Dice,
+    doubt: Doubt,
+    repair: Repair,
+    /// Why the next launch is made.
+    reason: Reason,
+    /// How the child ended last.
+    last_exit: Option<Exit>,
+    /// Whether a child has ever run in this run of the supervisor.
+    child_ran: bool,
+}
+
+/// What one call of `on` collects.
+struct Turn {
+    now: Moment,
+    actions: Vec<Action>,
+}
+
+impl Turn {
+    fn order(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    fn report(&mut self, fact: Fact) {
+        self.actions.push(Action::Report(fact));
+    }
+}
+
+impl Supervisor {
+    /// A supervisor at rest; `Event::Start` sets it going.
+    pub const fn new(policy: Policy, dice: Dice) -> Self {
+        Self {
+            policy,
+            intent: Intent::Run,
+            phase: Phase::Idle,
+            launched: Incarnation(0),
+            probed: 0,
+            pace: Pace::new(),
+            dice,
+            doubt: Doubt::NONE,
+            repair: Repair::Untried,
+            reason: Reason::Start,
+            last_exit: None,
+            child_ran: false,
+        }
+    }
+
+    /// Takes in one event and returns the orders that follow from it, in order.
+    pub fn on(&mut self, now: Moment, event: Event) -> Vec<Action> {
+        let mut turn = Turn { now, actions: Vec::new() };
+        self.notice_lateness(&mut turn);
+        match event {
+            Event::Start => self.start(&mut turn),
+            Event::Swept { port } => self.swept(&mut turn, port),
+            Event::Spawned(id) => self.spawned(&mut turn, id),
+            Event::HookMissing(id) => self.hook_missing(&mut turn, id),
+            Event::SpawnFailed { id, errno } => self.spawn_failed(&mut turn, id, errno),
+            Event::Exited { id, exit } => self.exited(&mut turn, id, exit),
+            Event::Gone(id) => self.gone(&mut turn, id),
+            Event::Probed { id, role, probe, verdict } => {
+                self.probed(&mut turn, id, role, probe, verdict);
+            }
+            Event::PortChecked { id, holder } => self.port_checked(&mut turn, id, holder),
+            Event::Suspended => self.came_late(&mut turn, Duration::ZERO),
+            Event::SignalReceived(signal) => self.forward(&mut turn, signal),
+            Event::StopRequested => self.stop_requested(&mut turn),
+            Event::Tick => self.tick(&mut turn),
+        }
+        turn.actions
+    }
+
+    /// When a `Tick` is due at the latest; `None` if only another event can change anything.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.phase.deadline()
+    }
+
+    /// The word an operator sees for where we are.
+    pub const fn state(&self) -> State {
+        self.phase.state()
+    }
+
+    /// Where we are.
+    pub const fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// The number of the current attempt since the last stable run, from 1.
+    pub const fn attempt(&self) -> u32 {
+        self.pace.attempt
+    }
+
+    /// How many restarts the budget has left, if there is one.
+    pub fn restarts_left(&self) -> Option<u32> {
+        self.policy.budget.map(|budget| self.pace.left(budget))
+    }
+
+    // Idle => Sweeping
+    fn start(&mut self, turn: &mut Turn) {
+        if self.phase == Phase::Idle {
+            self.sweep(turn);
+        } else {
+            turn.report(Fact::StaleEvent);
+        }
+    }
+
+    /// Settles all that is due, and nothing that is not.
+    fn tick(&mut self, turn: &mut Turn) {
+        match self.phase {
+            Phase::Idle | Phase::Spawning { .. } | Phase::Finished => {}
+            Phase::Sweeping { again_at } if again_at <= turn.now => self.sweep(turn),
+            Phase::Sweeping { .. } => {}
+            Phase::Booting { program, id, until } if until <= turn.now => {
+                turn.report(Fact::HookTimedOut { program });
+                self.kill_tree(turn, program, id, StopCause::HookTimedOut, None);
+            }
+            Phase::Booting { .. } => {}
+            Phase::Starting { .. } => self.tick_starting(turn),
+            Phase::Healthy { .. } => self.tick_healthy(turn),
+            Phase::Stopping(stopping) => self.tick_stopping(turn, stopping),
+            Phase::BackingOff { until, .. } if until <= turn.now => self.begin_attempt(turn),
+            Phase::BackingOff { .. } => {}
+        }
+    }
+
+    /// If the deadline passed long ago, it was we who slept: nobody may suffer for it.
+    fn notice_lateness(&mut self, turn: &mut Turn) {
+        let overdue = self.deadline().map_or(Duration::ZERO, |due| turn.now.since(due));
+        if overdue > self.tolerated_lateness() {
+            self.came_late(turn, overdue);
+        }
+    }
+
+    fn came_late(&mut self, turn: &mut Turn, by: Duration) {
+        let (now, tolerated) = (turn.now, self.tolerated_lateness());
+        match &mut self.phase {
+            Phase::Booting { until, .. } => *until = *until + by + tolerated,
+            Phase::Starting { until, startup: None, .. } => *until = now.max(*until),
+            Phase::Starting { until, startup: Some(watch), .. } => {
+                let round = self.policy.startup.map(|probe| probe.period + probe.timeout);
+                *until = *until + by + round.unwrap_or_default();
+                watch.catch_up(now);
+            }
+            Phase::Healthy { settle_at, stable_at, liveness, readiness, .. } => {
+                for at in [settle_at, stable_at].into_iter().flatten() {
+                    *at = now.max(*at);
+                }
+                liveness.iter_mut().for_each(|watch| watch.catch_up(now));
+                readiness.iter_mut().for_each(|readiness| readiness.watch.catch_up(now));
+            }
+            // Nobody is judged in these phases: whatever is due is done now.
+            Phase::Idle
+            | Phase::Sweeping { .. }
+            | Phase::Spawning { .. }
+            | Phase::Stopping(_)
+            | Phase::BackingOff { .. }
+            | Phase::Finished => return,
+        }
+        self.doubt.came_late();
+        turn.report(Fact::CameLate { by });
+    }
+
+    /// A round is late if we came later than this: a quarter of the probe's timeout, or 200 ms.
+    fn tolerated_lateness(&self) -> Duration {
+        let probe = if let Phase::Starting { .. } = self.phase {
+            self.policy.startup
+        } else {
+            self.policy.liveness
+        };
+        let quarter = probe.map_or(Duration::ZERO, |probe| probe.timeout / 4);
+        quarter.max(Duration::from_millis(200))
+    }
+
+    // Starting, Healthy: the child gets it. Elsewhere there is nobody who would want it.
+    fn forward(&mut self, turn: &mut Turn, signal: Signal) {
+        if let Phase::Starting { id, .. } | Phase::Healthy { id, .. } = self.phase {
+            turn.order(Action::Signal { id, to: Target::Main, signal });
+            turn.report(Fact::Forwarded(signal));
+        }
+    }
+}

@@ -391,7 +391,7 @@ pub enum Event {
         /// How it ended.
         exit: Exit,
     },
-    /// Nothing of the tree is alive any more. Said once, after `Exited`, only while taking it down.
+    /// Nothing of the tree is alive any more. Said once, and only after a signal to the tree.
     Gone(Incarnation),
     /// A probe has answered.
     Probed {
@@ -435,7 +435,7 @@ pub enum Action {
         /// What the program is told about it.
         why: Launch,
     },
-    /// Send a signal. After `Exited`, one to the tree is answered by one `Gone` in the end.
+    /// Send a signal. Those to the tree are answered by one `Gone`, when nothing of it is alive.
     Signal {
         /// The launch it is about.
         id: Incarnation,
@@ -500,11 +500,16 @@ pub enum StopCause {
     /// The child ended by itself; what it left must go.
     Exited(Exit),
     /// No startup probe passed in time.
-    NeverReady,
+    NeverReady {
+        /// Every answer was 401, 403, 404 or 405 from our own child.
+        probe_looks_wrong: bool,
+    },
     /// The liveness threshold was reached; the last failure was of this kind.
     Unhealthy(FailKind),
     /// An operator wants it stopped.
     Asked,
+    /// The repair has ended well; nothing of it may stay.
+    Repaired,
 }
 
 impl StopCause {
@@ -517,9 +522,9 @@ impl StopCause {
             Self::Exited(Exit::Code(0)) => Reason::CleanExit,
             Self::Exited(Exit::Code(_)) => Reason::Exit,
             Self::Exited(Exit::Signal(_)) => Reason::Signal,
-            Self::NeverReady => Reason::StartupTimeout,
+            Self::NeverReady { .. } => Reason::StartupTimeout,
             Self::Unhealthy(_) => Reason::ProbeFailed,
-            Self::Asked => Reason::Start,
+            Self::Asked | Self::Repaired => Reason::Start,
         }
     }
 }

@@ -1,0 +1,231 @@
+//! What can be written on the command line, and nothing of what it does: each command is carried
+//! out by the file of its name in `cli/`.
+
+pub mod check;
+pub mod completions;
+pub mod demo_gateway;
+pub mod man;
+pub mod probe;
+pub mod run;
+pub mod settings;
+pub mod sources;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, Parser, Subcommand};
+
+use crate::config::{StatusSet, keys, parse_duration};
+use settings::Settings;
+
+/// Usage was wrong.
+pub const EXIT_USAGE: u8 = 2;
+/// The configuration is invalid (`EX_CONFIG`).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rekindle",
+    version,
+    about = "Keeps one long-running process healthy: boot hook, child, probes, restart",
+    long_about = "Rekindle starts a process in the place where you would start it yourself, and \
+                  keeps it healthy: it runs the boot hook, starts the child, probes its /health, \
+                  and whenever the child exits, hangs or never comes up, it takes the whole \
+                  process tree down, runs the hook again and starts the child again with \
+                  backoff, until a probe passes. Every outage is measured for Prometheus.",
+    after_help = AFTER_HELP,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a process and keep it healthy
+    #[command(after_help = RUN_AFTER_HELP)]
+    Run(RunArgs),
+    /// Validate a configuration and print what would happen when
+    #[command(after_help = CHECK_AFTER_HELP)]
+    Check(CheckArgs),
+    /// Ask once whether something is healthy: exit code 0 if it is, 1 if not
+    #[command(after_help = PROBE_AFTER_HELP)]
+    Probe(ProbeArgs),
+    /// Serve a small gateway that can be broken on purpose, to try things out
+    #[command(after_help = DEMO_AFTER_HELP)]
+    DemoGateway(DemoGatewayArgs),
+    /// Print the completions for a shell
+    #[command(after_help = COMPLETIONS_AFTER_HELP)]
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    #[command(after_help = "Example:\n  rekindle man > /usr/share/man/man1/rekindle.1")]
+    Man,
+}
+
+/// `rekindle run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Configuration file [default: /etc/rekindle/rekindle.toml if no COMMAND is given]
+    #[arg(long, value_name = "FILE", env = keys::CONFIG.env, hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// What lies over the file.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// The process to keep healthy, and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// `rekindle check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Configuration file [default: /etc/rekindle/rekindle.toml if no COMMAND is given]
+    #[arg(value_name = "FILE", env = keys::CONFIG.env, hide_env_values = true)]
+    pub file: Option<PathBuf>,
+    /// What lies over the file.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// The process to keep healthy, as it would be given to run
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// `rekindle probe`.
+#[derive(Args, Debug)]
+#[group(skip)]
+#[command(group(ArgGroup::new("target").required(true).args(["url", "ready", "live"])))]
+pub struct ProbeArgs {
+    /// URL that must answer with an expected status
+    #[arg(value_name = "URL")]
+    pub url: Option<String>,
+    /// Ask the running rekindle whether its service serves
+    #[arg(long)]
+    pub ready: bool,
+    /// Ask the running rekindle whether it is alive itself
+    #[arg(long)]
+    pub live: bool,
+    /// Which rekindle to ask, if several run here
+    #[arg(long, value_name = "NAME", env = "REKINDLE_NAME", hide_env_values = true)]
+    pub name: Option<String>,
+    /// How long the answer may take in all
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    pub timeout: Duration,
+    /// Statuses that are good, with URL
+    #[arg(long, value_name = "SET", default_value = "200-299", value_parser = statuses)]
+    pub expect_status: StatusSet,
+}
+
+/// `rekindle demo-gateway`.
+#[derive(Args, Debug)]
+pub struct DemoGatewayArgs {
+    /// Address to listen on
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 18789)]
+    pub port: u16,
+    /// Open the port only after this
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub slow_start: Duration,
+    /// Answer /readyz with 503 until this has passed
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub ready_after: Duration,
+    /// Be the orphan that a broken gateway leaves behind.
+    #[arg(long, hide = true)]
+    pub orphan: bool,
+}
+
+/// `rekindle completions`.
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|why| format!("it {why}"))
+}
+
+fn statuses(text: &str) -> Result<StatusSet, String> {
+    text.parse().map_err(|why| format!("it {why}"))
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  rekindle run --health http://127.0.0.1:18789/health -- openclaw gateway run --port 18789
+  rekindle run --config rekindle.toml
+  rekindle check rekindle.toml
+  rekindle probe --ready
+
+Exit codes of run:
+  0    asked to stop, and everything ended by itself
+  137  asked to stop, and something had to be killed
+  2    wrong usage      78  invalid configuration
+  10   restarts spent   69  boot hook failed (each only if configured so)
+  73   another rekindle uses the state directory
+  1    anything else; a run that ends with its child has the child's code";
+
+const RUN_AFTER_HELP: &str = "\
+Examples:
+  rekindle run --health http://127.0.0.1:18789/health -- openclaw gateway run --port 18789
+  rekindle run --config rekindle.toml --listen 0.0.0.0:7354
+  REKINDLE_CONFIG=rekindle.toml rekindle run
+
+Every flag is a key of the configuration file and an environment variable too
+(--stop-timeout: REKINDLE_STOP_TIMEOUT).
+A flag wins over the environment, the environment over the file, the file over the default.
+An empty variable counts as unset, and none of them is passed on to the child.
+Relative paths start in the working directory, those in the file where the file is.
+`rekindle check` takes the same arguments and says what would happen when.";
+
+const CHECK_AFTER_HELP: &str = "\
+Examples:
+  rekindle check rekindle.toml
+  rekindle check --health http://127.0.0.1:18789/health -- openclaw gateway run
+
+Exit code 78 if anything is wrong, with one line for each problem.";
+
+const PROBE_AFTER_HELP: &str = "\
+Examples:
+  rekindle probe http://127.0.0.1:18789/health --expect-status 200-299,401
+  HEALTHCHECK CMD [\"rekindle\", \"probe\", \"--ready\"]
+
+--ready and --live ask the rekindle of this sandbox through its control socket, never a port.";
+
+const DEMO_AFTER_HELP: &str = "\
+Break it with:
+  curl 'http://127.0.0.1:18789/fault?mode=hang'
+Modes: hang, 500, slow, wrong-body, crash, exit&code=N, close, orphan, ignore-term, leak, flood";
+
+const COMPLETIONS_AFTER_HELP: &str = "\
+Example:
+  rekindle completions bash > /etc/bash_completion.d/rekindle";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_has_exactly_one_target_beside_its_options() {
+        let probe = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from(["rekindle", "probe"].iter().chain(arguments)).ok()?;
+            let Command::Probe(args) = cli.command else { panic!("{cli:?}") };
+            Some(args)
+        };
+        let args = probe(&["http://x/", "--expect-status", "204,401", "--timeout", "1s"]).unwrap();
+        assert!(args.expect_status.contains(401) && !args.expect_status.contains(200));
+        assert_eq!(args.timeout, Duration::from_secs(1));
+        assert!(probe(&["--ready", "--name", "x"]).unwrap().ready);
+        assert!(probe(&["--live", "--timeout", "1s"]).unwrap().live);
+        for wrong in [&["--ready", "--live"][..], &["http://x/", "--live"], &["--timeout", "1s"]] {
+            assert!(probe(wrong).is_none(), "{wrong:?}");
+        }
+        assert!(probe(&["http://x/", "--expect-status", "2xx"]).is_none());
+    }
+}

@@ -1,0 +1,90 @@
+//! Where the configuration comes from: finds and reads the file, and our environment.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::settings::Settings;
+use crate::config::{File, Loaded, Problems, Sources, load};
+
+/// Read if neither a file nor a command is given.
+pub const DEFAULT_FILE: &str = "/etc/rekindle/rekindle.toml";
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum NoConfig {
+    /// Nobody said what to run.
+    #[error(
+        "nothing to run: give a command after --, or a file with --config, or write {DEFAULT_FILE}"
+    )]
+    Nothing,
+    /// The file cannot be read.
+    #[error("cannot read configuration {}: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// The configuration is invalid.
+    #[error(transparent)]
+    Invalid(#[from] Problems),
+}
+
+impl NoConfig {
+    /// The exit code that goes with it.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Nothing => super::EXIT_USAGE,
+            Self::Unreadable { .. } | Self::Invalid(_) => super::EXIT_CONFIG,
+        }
+    }
+}
+
+/// The configuration that these arguments and this process's environment make.
+pub fn config(
+    file: Option<&Path>,
+    settings: &Settings,
+    command: &[String],
+) -> Result<Loaded, NoConfig> {
+    Ok(load(&sources(file, settings, command)?)?)
+}
+
+fn sources(
+    file: Option<&Path>,
+    settings: &Settings,
+    command: &[String],
+) -> Result<Sources, NoConfig> {
+    let file = match file {
+        // An empty REKINDLE_CONFIG is an unset one.
+        Some(path) if !path.as_os_str().is_empty() => Some(read(path)?),
+        _ if !command.is_empty() => None,
+        _ => match read(Path::new(DEFAULT_FILE)) {
+            Err(NoConfig::Unreadable { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
+                return Err(NoConfig::Nothing);
+            }
+            file => Some(file?),
+        },
+    };
+    // A variable that is not UTF-8 counts as unset: it could not be put into a TOML text anyway.
+    let environment: BTreeMap<_, _> = env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    Ok(Sources {
+        file,
+        settings: settings.0.clone(),
+        command: command.to_vec(),
+        environment,
+        // Without a working directory relative paths stay relative, and fail where they are used.
+        directory: env::current_dir().unwrap_or_default(),
+        root: rustix::process::geteuid().is_root(),
+    })
+}
+
+fn read(path: &Path) -> Result<File, NoConfig> {
+    let text = fs::read_to_string(path)
+        .map_err(|cause| NoConfig::Unreadable { path: path.to_owned(), cause })?;
+    Ok(File { path: path.to_owned(), text })
+}

@@ -1,0 +1,260 @@
+//! Runs of verdicts against thresholds: when to probe, what to count, when to doubt.
+
+use std::time::Duration;
+
+use super::backoff::Dice;
+use super::event::{FailKind, Moment, Verdict, Why};
+use super::policy::ProbePolicy;
+
+/// A probe that has not answered so long after its own timeout never will.
+const LOST_AFTER: Duration = Duration::from_secs(1);
+
+/// So many periods without a conclusive verdict, and we say that we are blind.
+const BLIND_AFTER_PERIODS: u32 = 10;
+
+/// Rounds whose failures are not believed after we came late: the one in flight and the next,
+/// because whoever was stopped together with us may be continued a moment after us.
+const DOUBTED_ROUNDS: u8 = 2;
+
+/// One probe's rhythm and its run of verdicts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Watch {
+    pub(super) probing: Probing,
+    /// Failures in a row.
+    pub(super) failures: u32,
+    /// Inconclusive verdicts since the last pass, counted up to the threshold.
+    pub(super) doubts: u32,
+    /// Until when we can say that we see; `None` when we have said that we are blind.
+    pub(super) sighted_until: Option<Moment>,
+}
+
+/// Exactly one of: waiting to probe, or waiting for a probe (which the core itself times out).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Probing {
+    NextAt(Moment),
+    InFlight { probe: u32, lost_at: Moment, next_at: Moment },
+}
+
+/// What a verdict did to a run.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Effect {
+    /// The run of failures it ended.
+    pub(super) forgotten: u32,
+    /// It would have reached the threshold, had it been believed.
+    pub(super) avoided: bool,
+    /// Sight was lost (`false`) or came back (`true`) with it.
+    pub(super) sight: Option<bool>,
+}
+
+impl Watch {
+    /// A watch whose first probe starts at a random phase of its period.
+    pub(super) fn new(now: Moment, policy: ProbePolicy, dice: &mut Dice) -> Self {
+        Self {
+            probing: Probing::NextAt(now + dice.share_of(policy.period)),
+            failures: 0,
+            doubts: 0,
+            sighted_until: Some(now + policy.period * BLIND_AFTER_PERIODS),
+        }
+    }
+
+    pub(super) const fn deadline(&self) -> Moment {
+        match self.probing {
+            Probing::NextAt(at) => at,
+            Probing::InFlight { lost_at, .. } => lost_at,
+        }
+    }
+
+    /// Whether a probe is due: then it must be ordered.
+    pub(super) fn is_due(&self, now: Moment) -> bool {
+        matches!(self.probing, Probing::NextAt(at) if at <= now)
+    }
+
+    /// Whether the probe in flight is overdue: then its verdict is `lost`.
+    pub(super) fn is_lost(&self, now: Moment) -> bool {
+        matches!(self.probing, Probing::InFlight { lost_at, .. } if lost_at <= now)
+    }
+
+    /// The number of the probe in flight.
+    pub(super) const fn in_flight(&self) -> Option<u32> {
+        match self.probing {
+            Probing::NextAt(_) => None,
+            Probing::InFlight { probe, .. } => Some(probe),
+        }
+    }
+
+    pub(super) fn ordered(&mut self, now: Moment, probe: u32, policy: ProbePolicy) {
+        self.probing = Probing::InFlight {
+            probe,
+            lost_at: now + policy.timeout + LOST_AFTER,
+            next_at: now + policy.period,
+        };
+    }
+
+    /// How long the round lasts that a verdict ends now: at least a period, longer if it was slow.
+    pub(super) fn round(&self, now: Moment, policy: ProbePolicy) -> Duration {
+        match self.probing {
+            Probing::NextAt(_) => policy.period,
+            Probing::InFlight { next_at, .. } => policy.period + now.since(next_at),
+        }
+    }
+
+    /// We slept: what is overdue is due now, and an answer that is on its way may still come.
+    pub(super) fn catch_up(&mut self, now: Moment) {
+        match &mut self.probing {
+            Probing::NextAt(at) => *at = now.max(*at),
+            Probing::InFlight { lost_at, .. } if *lost_at < now => *lost_at = now + LOST_AFTER,
+            Probing::InFlight { .. } => {}
+        }
+    }
+
+    /// Counts the verdict of the probe in flight and plans the next one, a period after the last.
+    pub(super) fn count(&mut self, now: Moment, verdict: Verdict, policy: ProbePolicy) -> Effect {
+        if let Probing::InFlight { next_at, .. } = self.probing {
+            self.probing = Probing::NextAt(next_at.max(now));
+        }
+        let mut effect = Effect { forgotten: 0, avoided: false, sight: None };
+        let conclusive = match verdict {
+            Verdict::Pass => {
+                effect.forgotten = std::mem::take(&mut self.failures);
+                self.doubts = 0;
+                true
+            }
+            Verdict::Fail(_) => {
+                self.failures = self.failures.saturating_add(1).min(policy.failure_threshold);
+                true
+            }
+            Verdict::Inconclusive { .. } => {
+                let before = self.failures + self.doubts;
+                self.doubts = self.doubts.saturating_add(1).min(policy.failure_threshold);
+                effect.avoided = before < policy.failure_threshold
+                    && self.failures + self.doubts >= policy.failure_threshold;
+                false
+            }
+        };
+        effect.sight = self.look(now, conclusive, policy);
+        effect
+    }
+
+    fn look(&mut self, now: Moment, conclusive: bool, policy: ProbePolicy) -> Option<bool> {
+        if conclusive {
+            let was_blind = self.sighted_until.is_none();
+            self.sighted_until = Some(now + policy.period * BLIND_AFTER_PERIODS);
+            return was_blind.then_some(true);
+        }
+        let blind = self.sighted_until.is_some_and(|until| until <= now);
+        if blind {
+            self.sighted_until = None;
+        }
+        blind.then_some(false)
+    }
+}
+
+/// Readiness: reported, never healed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Readiness {
+    pub(super) watch: Watch,
+    /// The side that the last runs of verdicts put us on.
+    pub(super) ready: bool,
+    /// Passes in a row while not ready.
+    passes: u32,
+}
+
+impl Readiness {
+    pub(super) const fn new(watch: Watch) -> Self {
+        Self { watch, ready: false, passes: 0 }
+    }
+
+    /// Changes sides when a run is long enough; whether it did.
+    pub(super) fn count(&mut self, verdict: Verdict, policy: ProbePolicy) -> bool {
+        let before = self.ready;
+        match verdict {
+            Verdict::Pass if self.ready => {}
+            Verdict::Pass => {
+                self.passes = self.passes.saturating_add(1);
+                self.ready = self.passes >= policy.success_threshold;
+            }
+            Verdict::Fail(_) => {
+                self.passes = 0;
+                self.ready &= self.watch.failures < policy.failure_threshold;
+            }
+            Verdict::Inconclusive { .. } => {}
+        }
+        if self.ready {
+            self.passes = 0;
+        }
+        before != self.ready
+    }
+}
+
+/// Whether failures are believed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Doubt {
+    /// Rounds whose failures are still put down to our own lateness.
+    rounds: u8,
+    /// When doubt has lasted long enough; `None` while there is none.
+    pub(super) until: Option<Moment>,
+}
+
+impl Doubt {
+    pub(super) const NONE: Self = Self { rounds: 0, until: None };
+
+    /// We or the machine slept.
+    pub(super) const fn came_late(&mut self) {
+        self.rounds = DOUBTED_ROUNDS;
+    }
+
+    /// What is left of `verdict` after doubt. Only a pass dispels it; once it has lasted
+    /// `max_doubt`, failures count, so that a hung child under permanent load is still healed.
+    pub(super) fn weigh(&mut self, now: Moment, verdict: Verdict, max_doubt: Duration) -> Verdict {
+        let (why, kind) = match verdict {
+            Verdict::Pass => {
+                *self = Self::NONE;
+                return verdict;
+            }
+            Verdict::Fail(kind) if self.rounds > 0 => {
+                self.rounds -= 1;
+                (Why::Late, kind)
+            }
+            Verdict::Inconclusive { why, instead_of: Some(kind) } => (why, kind),
+            Verdict::Fail(_) | Verdict::Inconclusive { instead_of: None, .. } => return verdict,
+        };
+        let until = *self.until.get_or_insert(now + max_doubt);
+        if until <= now {
+            Verdict::Fail(kind)
+        } else {
+            Verdict::Inconclusive { why, instead_of: Some(kind) }
+        }
+    }
+}
+
+/// What the startup probe has been answered so far in this launch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Answers {
+    /// Nothing yet (refusals and timeouts are no answers).
+    None,
+    /// Only 401, 403, 404 or 405; this was the last.
+    LooksWrong(u16),
+    /// Something else too.
+    Mixed,
+}
+
+impl Answers {
+    /// The last status, if all answers looked as if the probe were wrong.
+    pub(super) const fn looks_wrong(self) -> Option<u16> {
+        match self {
+            Self::LooksWrong(status) => Some(status),
+            Self::None | Self::Mixed => None,
+        }
+    }
+
+    pub(super) const fn add(self, verdict: Verdict) -> Self {
+        match (self, verdict) {
+            (Self::Mixed, _) => Self::Mixed,
+            (_, Verdict::Fail(FailKind::BadStatus(status @ (401 | 403 | 404 | 405)))) => {
+                Self::LooksWrong(status)
+            }
+            (_, Verdict::Fail(FailKind::BadStatus(_) | FailKind::BadBody)) => Self::Mixed,
+            (before, _) => before,
+        }
+    }
+}
