@@ -112,6 +112,9 @@ pub struct ProbeArgs {
     /// Which rekindle to ask, if several run here
     #[arg(long, value_name = "NAME", env = "REKINDLE_NAME", hide_env_values = true)]
     pub name: Option<String>,
+    /// Its state directory, if it was given one
+    #[arg(long, value_name = "DIR", env = "REKINDLE_STATE_DIR", hide_env_values = true)]
+    pub state_dir: Option<PathBuf>,
     /// How long the answer may take in all
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub timeout: Duration,

@@ -1,0 +1,206 @@
+//! `/metrics`, `/livez`, `/readyz` and `/status`, on TCP and on the control socket.
+//!
+//! Runs on a thread of its own, which also reads the child's pipes: the supervision loop waits for
+//! nothing that happens here. Nothing on HTTP changes anything. An address that is busy is tried
+//! again and again; it never stops the healing.
+
+mod listen;
+mod routes;
+mod serve;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::metrics::Metrics;
+use crate::output::{Dropped, Source, Stream, Tail, Writers, pump};
+use crate::report::{Note, Teller};
+use crate::status::Shared;
+use crate::threads::{self, spawn_supervised};
+
+pub use listen::HolderOf;
+
+use listen::Doors;
+
+/// Histograms' samples are drained so often.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// What the thread needs.
+pub struct Setup {
+    /// Where to listen on TCP, if anywhere.
+    pub listen: Option<SocketAddr>,
+    /// Where to put the control socket, if anywhere.
+    pub control: Option<PathBuf>,
+    /// Says who holds a busy port, in words.
+    pub holder_of: HolderOf,
+    /// What the pages show.
+    pub shared: Arc<Shared>,
+    /// Counts requests and makes the page.
+    pub metrics: Arc<Metrics>,
+    /// Where the child's output goes.
+    pub writers: Writers,
+    /// Where news goes.
+    pub teller: Teller,
+}
+
+/// The running thread. It ends with the process.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pipes: UnboundedSender<Source>,
+    tail: Arc<Tail>,
+    address: Option<SocketAddr>,
+}
+
+impl Handle {
+    /// Where TCP is served, unless it is off or was busy at the start.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Passes what comes out of `pipe` on to our own `stream` until its writers are gone.
+    pub fn pump(&self, stream: Stream, pipe: OwnedFd) {
+        // The receiver lives as long as the process.
+        drop(self.pipes.send(Source { stream, pipe: Arc::new(pipe) }));
+    }
+
+    /// The child's last output.
+    pub fn tail(&self) -> &Tail {
+        &self.tail
+    }
+}
+
+/// Binds what can be bound at once, then serves on a thread of its own.
+pub fn start(setup: Setup) -> io::Result<Handle> {
+    let mut doors = Doors::new(setup.listen, setup.control.clone());
+    doors.open(&setup.teller, setup.holder_of);
+    let address = doors.address();
+    let (pipes, received) = unbounded_channel();
+    let tail = Arc::new(Tail::default());
+    let work = Work {
+        pipes: Mutex::new(Pipes { received, known: Vec::new() }),
+        doors: Mutex::new(doors),
+        tail: Arc::clone(&tail),
+        setup,
+    };
+    let teller = work.setup.teller.clone();
+    spawn_supervised(
+        threads::HTTP,
+        move || work.run(),
+        move |message, again_in| {
+            let message = message.to_owned();
+            teller.note(&Note::ThreadPanicked { thread: threads::HTTP, message, again_in });
+        },
+    )?;
+    Ok(Handle { pipes, tail, address })
+}
+
+/// What survives a panic of the thread: open sockets and pipes are served again.
+struct Work {
+    setup: Setup,
+    doors: Mutex<Doors>,
+    pipes: Mutex<Pipes>,
+    tail: Arc<Tail>,
+}
+
+struct Pipes {
+    received: UnboundedReceiver<Source>,
+    known: Vec<Source>,
+}
+
+impl Work {
+    fn run(&self) {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            // Told and tried again by the caller, like any other failure of this thread.
+            Err(error) => std::panic::panic_any(format!("cannot start the runtime: {error}")),
+        };
+        runtime.block_on(async {
+            tokio::join!(self.serve_doors(), self.pump_pipes(), self.upkeep());
+        });
+    }
+
+    /// Serves what is bound, and goes on trying what is not.
+    #[expect(clippy::await_holding_lock, reason = "taken once for the life of the thread")]
+    async fn serve_doors(&self) {
+        let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        let router =
+            routes::router(Arc::clone(&self.setup.shared), Arc::clone(&self.setup.metrics));
+        serve::forever(&mut doors, &router, &self.setup.teller, self.setup.holder_of).await;
+    }
+
+    #[expect(clippy::await_holding_lock, reason = "taken once for the life of the thread")]
+    async fn pump_pipes(&self) {
+        let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
+        for source in &pipes.known {
+            self.spawn_pump(source.clone());
+        }
+        while let Some(source) = pipes.received.recv().await {
+            // A pipe that only we still hold has been read to its end.
+            pipes.known.retain(|known| Arc::strong_count(&known.pipe) > 1);
+            pipes.known.push(source.clone());
+            self.spawn_pump(source);
+        }
+    }
+
+    fn spawn_pump(&self, source: Source) {
+        let (writers, tail) = (self.setup.writers.clone(), Arc::clone(&self.tail));
+        tokio::spawn(async move {
+            let stream = source.stream;
+            if let Err(error) = pump(source, writers, tail).await {
+                tracing::warn!("cannot read the child's {}: {error}", stream.label());
+            }
+        });
+    }
+
+    /// Drains histograms and tells of dropped output, once when it begins and once with its sum.
+    async fn upkeep(&self) {
+        let mut bursts =
+            Stream::ALL.iter().map(|stream| (*stream, Burst::default())).collect::<Vec<_>>();
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            self.setup.metrics.upkeep();
+            for (stream, burst) in &mut bursts {
+                let dropped = self.setup.writers.queue(*stream).dropped();
+                burst.look(*stream, dropped, &self.setup.teller);
+            }
+        }
+    }
+}
+
+/// A time during which output was being dropped.
+#[derive(Debug, Default)]
+struct Burst {
+    began: Dropped,
+    seen: Dropped,
+}
+
+impl Burst {
+    fn look(&mut self, stream: Stream, dropped: Dropped, teller: &Teller) {
+        let grown = dropped != self.seen;
+        let running = self.seen != self.began;
+        teller.count_dropped(
+            stream,
+            dropped.child_bytes - self.seen.child_bytes,
+            dropped.log_lines - self.seen.log_lines,
+        );
+        self.seen = dropped;
+        if grown && !running {
+            teller.note(&Note::OutputDropping { stream });
+        } else if running && !grown {
+            teller.note(&Note::OutputDropped {
+                stream,
+                bytes: dropped.child_bytes - self.began.child_bytes,
+                log_lines: dropped.log_lines - self.began.log_lines,
+            });
+            self.began = dropped;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

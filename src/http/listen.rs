@@ -1,0 +1,189 @@
+//! The doors: the TCP address and the control socket, and how they are opened.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{Mode, fchmod};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+};
+
+use crate::report::{Note, Teller};
+
+/// Says in words who holds the port of an address: `pid 4711 (node)`.
+pub type HolderOf = fn(SocketAddr) -> Option<String>;
+
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// Waiting connections that the kernel keeps for us.
+const BACKLOG: i32 = 128;
+
+/// Both doors. They stay open when the runtime that serves them ends; it is given clones.
+#[derive(Debug)]
+pub(super) struct Doors {
+    listen: Option<SocketAddr>,
+    control: Option<PathBuf>,
+    tcp: Option<TcpListener>,
+    unix: Option<UnixListener>,
+    retry: Duration,
+    shut: bool,
+}
+
+impl Doors {
+    pub(super) fn new(listen: Option<SocketAddr>, control: Option<PathBuf>) -> Self {
+        Self { listen, control, tcp: None, unix: None, retry: FIRST_RETRY, shut: false }
+    }
+
+    /// Opens each door that is wanted and shut.
+    pub(super) fn open(&mut self, teller: &Teller, holder_of: HolderOf) {
+        if self.shut {
+            self.retry = (self.retry * 2).min(LONGEST_RETRY);
+        }
+        if let (Some(address), None) = (self.listen, &self.tcp) {
+            self.tcp = open_tcp(address, teller, holder_of, self.retry);
+        }
+        if let (Some(path), None) = (&self.control, &self.unix) {
+            self.unix = open_unix(path, teller, self.retry);
+        }
+        self.shut = self.listen.is_some() && self.tcp.is_none()
+            || self.control.is_some() && self.unix.is_none();
+    }
+
+    /// How long to wait before the next try, if a door is still shut.
+    pub(super) fn retry_in(&self) -> Option<Duration> {
+        self.shut.then_some(self.retry)
+    }
+
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref()?.local_addr().ok()
+    }
+
+    /// The open TCP door, for tokio.
+    pub(super) fn tcp(&self) -> Option<tokio::net::TcpListener> {
+        let listener = self.tcp.as_ref()?.try_clone().ok()?;
+        tokio::net::TcpListener::from_std(listener).ok()
+    }
+
+    /// The open control socket, for tokio.
+    pub(super) fn unix(&self) -> Option<tokio::net::UnixListener> {
+        let listener = self.unix.as_ref()?.try_clone().ok()?;
+        tokio::net::UnixListener::from_std(listener).ok()
+    }
+}
+
+fn open_tcp(
+    address: SocketAddr,
+    teller: &Teller,
+    holder_of: HolderOf,
+    again_in: Duration,
+) -> Option<TcpListener> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok((listener.local_addr()?, listener))
+    });
+    match bound {
+        Ok((address, listener)) => {
+            teller.note(&Note::Listening { address });
+            Some(listener)
+        }
+        Err(error) => {
+            let busy = error.kind() == io::ErrorKind::AddrInUse;
+            let holder = if busy { holder_of(address) } else { None };
+            let error = error.to_string();
+            teller.note(&Note::CannotListen { address, holder, error, again_in });
+            None
+        }
+    }
+}
+
+fn open_unix(path: &Path, teller: &Teller, again_in: Duration) -> Option<UnixListener> {
+    match bind_unix(path) {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            let (path, error) = (path.to_owned(), error.to_string());
+            teller.note(&Note::NoControlSocket { path, error, again_in });
+            None
+        }
+    }
+}
+
+/// A socket that only its owner can use, from the moment it exists; a stale one is replaced.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    remove_stale(path)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // Before `bind`: the file gets the socket's own mode, so there is no moment of a wider one.
+    fchmod(socket.as_fd(), Mode::RUSR | Mode::WUSR)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Removes a socket that nobody listens on; anything else is left alone.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "there is something that is no socket",
+        )),
+        Ok(_) => match UnixStream::connect(path) {
+            Ok(_) => {
+                Err(io::Error::new(io::ErrorKind::AddrInUse, "another instance listens there"))
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path)
+            }
+            Err(error) => Err(error),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_control_socket_is_its_owners_only_and_so_is_its_new_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rekindle/gateway/control.sock");
+        let _listener = bind_unix(&path).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(path.parent().unwrap()), 0o700);
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        drop(bind_unix(&path).unwrap());
+        assert!(path.exists(), "a listener leaves its file behind");
+        let _live = bind_unix(&path).unwrap();
+        let error = bind_unix(&path).unwrap_err();
+        assert_eq!(error.to_string(), "another instance listens there");
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        std::fs::write(&path, "precious").unwrap();
+        bind_unix(&path).unwrap_err();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
+}

@@ -1,0 +1,105 @@
+//! Connections: accepted at once, bounded in number and time.
+//!
+//! When there are too many, the oldest is closed rather than the newest refused: a slow client
+//! holds on to old connections, a scrape needs its new one for a millisecond.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use super::listen::{Doors, HolderOf};
+use crate::report::Teller;
+
+/// So many connections are open at most, on each door.
+const CONNECTIONS: usize = 128;
+
+/// A request's header must have come within this; an idle connection is closed after it.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// No connection lives longer.
+const CONNECTION_LIFE: Duration = Duration::from_mins(1);
+
+/// A request's header is no longer than this.
+const HEADER_BYTES: usize = 8 * 1024;
+
+/// After a failed `accept` (no descriptors left): the connection stays in the kernel's queue.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves both doors, and tries again to open one that is shut.
+pub(super) async fn forever(
+    doors: &mut Doors,
+    router: &Router,
+    teller: &Teller,
+    holder_of: HolderOf,
+) {
+    let (mut tcp_served, mut unix_served) = (false, false);
+    loop {
+        if !tcp_served && let Some(listener) = doors.tcp() {
+            tcp_served = true;
+            tokio::spawn(serve_tcp(listener, router.clone()));
+        }
+        if !unix_served && let Some(listener) = doors.unix() {
+            unix_served = true;
+            tokio::spawn(serve_unix(listener, router.clone()));
+        }
+        let Some(wait) = doors.retry_in() else { return };
+        sleep(wait).await;
+        doors.open(teller, holder_of);
+    }
+}
+
+async fn serve_tcp(listener: TcpListener, router: Router) {
+    let mut connections = Connections::default();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _peer)) => connections.serve(stream, &router).await,
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+async fn serve_unix(listener: UnixListener, router: Router) {
+    let mut connections = Connections::default();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _peer)) => connections.serve(stream, &router).await,
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+/// The open connections of one door, oldest first.
+#[derive(Default)]
+struct Connections(VecDeque<AbortHandle>);
+
+impl Connections {
+    async fn serve<S>(&mut self, stream: S, router: &Router)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.0.retain(|connection| !connection.is_finished());
+        while self.0.len() >= CONNECTIONS {
+            self.0.pop_front().inspect(AbortHandle::abort);
+        }
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(HEADER_BYTES)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let task = tokio::spawn(async move {
+            // A client that breaks off or is too slow is its own loss.
+            drop(timeout(CONNECTION_LIFE, connection).await);
+        });
+        self.0.push_back(task.abort_handle());
+        // Its request may be here already: answer before accepting what might push it out.
+        tokio::task::yield_now().await;
+    }
+}

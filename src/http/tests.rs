@@ -1,0 +1,232 @@
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::*;
+use crate::clock::Clock;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Server {
+    handle: Handle,
+    control: PathBuf,
+    stdout: std::fs::File,
+    _dir: tempfile::TempDir,
+}
+
+fn setup(listen: SocketAddr, dir: &tempfile::TempDir) -> (Setup, std::fs::File) {
+    let service = crate::report::tests::service();
+    let metrics = Arc::new(Metrics::new(&service));
+    let (stdout, to_stdout) = rustix::pipe::pipe().unwrap();
+    let to_stderr = std::fs::File::create("/dev/null").unwrap();
+    let setup = Setup {
+        listen: Some(listen),
+        control: Some(dir.path().join("run/control.sock")),
+        holder_of: |_| Some("pid 4711 (node)".to_owned()),
+        shared: Arc::new(Shared::new(Clock::start(), &service.name)),
+        writers: Writers::onto(to_stdout.into(), to_stderr).unwrap(),
+        teller: Teller::new(&service.name, Arc::clone(&metrics)),
+        metrics,
+    };
+    (setup, stdout.into())
+}
+
+fn server() -> Server {
+    let dir = tempfile::tempdir().unwrap();
+    let (setup, stdout) = setup(([127, 0, 0, 1], 0).into(), &dir);
+    let control = setup.control.clone().unwrap();
+    Server { handle: start(setup).unwrap(), control, stdout, _dir: dir }
+}
+
+impl Server {
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.handle.address().unwrap()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    fn ask(&self, request: &str) -> String {
+        exchange(self.connect(), request)
+    }
+}
+
+/// Sends `GET /path` or the like and returns the whole answer.
+fn exchange(mut stream: impl Read + Write, request: &str) -> String {
+    write!(stream, "{request} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").unwrap().1
+}
+
+fn code(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap()
+}
+
+#[test]
+fn the_routes_answer_with_their_codes() {
+    let server = server();
+    for (request, expected, text) in [
+        ("GET /livez", "200", "ok\n"),
+        ("GET /healthz", "200", "ok\n"),
+        ("GET /livez?verbose", "200", "[+]loop ok\n"),
+        ("GET /readyz", "503", "gateway is not started yet\n"),
+        ("GET /readyz?verbose=1", "503", "[-]service failed: gateway is not started yet\n"),
+        ("GET /nowhere", "404", "not found\n"),
+        ("POST /metrics", "405", "only GET and HEAD\n"),
+        ("DELETE /status", "405", "only GET and HEAD\n"),
+        ("HEAD /livez", "200", ""),
+    ] {
+        let answer = server.ask(request);
+        assert_eq!((code(&answer), body(&answer)), (expected, text), "{request}");
+        assert!(answer.contains("cache-control: no-store\r\n"), "{answer}");
+    }
+    let page = server.ask("GET /metrics");
+    assert!(page.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    for line in [
+        "rekindle_http_requests_total{handler=\"livez\",code=\"200\"} 4",
+        "rekindle_http_requests_total{handler=\"readyz\",code=\"503\"} 2",
+        "rekindle_http_requests_total{handler=\"status\",code=\"405\"} 1",
+        "rekindle_http_requests_total{handler=\"other\",code=\"404\"} 1",
+    ] {
+        assert!(page.contains(line), "{line}");
+    }
+}
+
+#[test]
+fn the_control_socket_answers_too() {
+    let server = server();
+    let answer = exchange(UnixStream::connect(&server.control).unwrap(), "GET /readyz");
+    assert_eq!(code(&answer), "503");
+}
+
+#[test]
+fn status_is_as_its_schema_says() {
+    let answer = server().ask("GET /status");
+    assert!(answer.contains("content-type: application/json\r\n"));
+    let status: serde_json::Value = serde_json::from_str(body(&answer)).unwrap();
+    crate::status::document::tests::assert_fits_schema(&status);
+    assert_eq!(status["services"][0]["state"], "stopped");
+}
+
+#[test]
+fn a_busy_port_is_tried_again_until_it_is_free() {
+    let blocker = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = blocker.local_addr().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (setup, _stdout) = setup(address, &dir);
+    let control = setup.control.clone().unwrap();
+    let handle = start(setup).unwrap();
+    assert_eq!(handle.address(), None);
+    let page = exchange(UnixStream::connect(control).unwrap(), "GET /metrics");
+    assert!(page.contains("\nrekindle_http_bind_failures_total 1\n"), "{page}");
+    drop(blocker);
+    let answer = wait_for(|| TcpStream::connect(address).ok());
+    assert_eq!(code(&exchange(answer, "GET /livez")), "200");
+}
+
+#[test]
+fn slow_connections_do_not_keep_others_from_an_answer() {
+    let server = server();
+    let slow: Vec<TcpStream> = (0..1000)
+        .map(|_| {
+            let mut stream = server.connect();
+            // Some are pushed out at once, which is the point.
+            drop(stream.write_all(b"GET /metrics HT"));
+            stream
+        })
+        .collect();
+    assert_eq!(code(&server.ask("GET /metrics")), "200");
+    drop(slow);
+}
+
+#[test]
+fn a_header_without_end_is_cut_off() {
+    let server = server();
+    let mut stream = server.connect();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nX: ").unwrap();
+    let endless = std::iter::repeat_n([b'x'; 1024], 1024);
+    let sent = endless.take_while(|chunk| stream.write_all(chunk).is_ok()).count();
+    let mut answer = Vec::new();
+    // A reset instead of an answer is as good.
+    drop(stream.read_to_end(&mut answer));
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.is_empty() || code(&answer) == "431", "after {sent} kB: {answer}");
+}
+
+#[test]
+fn output_that_is_handed_over_comes_out_unchanged() {
+    let mut server = server();
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    server.handle.pump(Stream::Stdout, read);
+    std::fs::File::from(write).write_all(b"hello\xff\n").unwrap();
+    let mut seen = [0; 7];
+    server.stdout.read_exact(&mut seen).unwrap();
+    assert_eq!(&seen, b"hello\xff\n");
+    wait_for(|| (server.handle.tail().bytes() == b"hello\xff\n").then_some(()));
+}
+
+#[test]
+fn a_flood_of_output_that_nobody_reads_does_not_delay_an_answer() {
+    let server = server();
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    server.handle.pump(Stream::Stdout, read);
+    let mut write = std::fs::File::from(write);
+    let chunk = vec![b'x'; 64 * 1024];
+    for _ in 0..1000 {
+        write.write_all(&chunk).unwrap();
+    }
+    assert_eq!(code(&server.ask("GET /livez")), "200");
+    assert_eq!(server.handle.tail().bytes().len(), 64 * 1024, "only the tail is kept");
+}
+
+/// Panics when asked for the second time: that is on the HTTP thread.
+fn panic_on_second_look(_: SocketAddr) -> Option<String> {
+    static LOOKS: AtomicU32 = AtomicU32::new(0);
+    assert!(LOOKS.fetch_add(1, Ordering::Relaxed) != 1, "planted panic");
+    None
+}
+
+#[test]
+fn after_a_panic_everything_is_served_again_and_pipes_stay_open() {
+    let blocker = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (setup, mut stdout) = setup(blocker.local_addr().unwrap(), &dir);
+    let setup = Setup { holder_of: panic_on_second_look, ..setup };
+    let control = setup.control.clone().unwrap();
+    let handle = start(setup).unwrap();
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    handle.pump(Stream::Stdout, read);
+    let mut write = std::fs::File::from(write);
+    let mut seen = [0; 4];
+    write.write_all(b"one\n").unwrap();
+    stdout.read_exact(&mut seen).unwrap();
+
+    let panicked = "rekindle_thread_panics_total{thread=\"http\"} 1";
+    wait_for(|| {
+        let stream = UnixStream::connect(&control).ok()?;
+        let mut page = String::new();
+        write!(&stream, "GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+        (&stream).read_to_string(&mut page).ok()?;
+        page.contains(panicked).then_some(())
+    });
+    write.write_all(b"two\n").unwrap();
+    stdout.read_exact(&mut seen).unwrap();
+    assert_eq!(&seen, b"two\n");
+}
+
+fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let pause = Duration::from_millis(10);
+    for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::sleep(pause);
+    }
+    panic!("it did not happen within {PATIENCE:?}")
+}

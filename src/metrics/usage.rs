@@ -1,0 +1,176 @@
+//! What a process, or a tree of processes, uses of the machine, read from `/proc`.
+//!
+//! A process that ends while it is being read is left out; what may not be read (another user's
+//! descriptors) is `None`, never a made-up number.
+
+use std::fs;
+
+/// The use of one process or tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Processor time, user and system.
+    pub cpu_seconds: f64,
+    /// Resident memory.
+    pub resident_bytes: f64,
+    /// Virtual memory.
+    pub virtual_bytes: f64,
+    /// Threads.
+    pub threads: f64,
+    /// Processes.
+    pub processes: f64,
+    /// Open descriptors of the first process.
+    pub open_fds: Option<f64>,
+    /// Soft limit on descriptors of the first process.
+    pub max_fds: Option<f64>,
+    /// Start of the first process, in seconds since 1970.
+    pub start_time: Option<f64>,
+}
+
+/// Trees larger than this are cut off: a scrape must stay cheap under a fork bomb.
+const MOST_PROCESSES: usize = 4096;
+
+impl Usage {
+    /// Of this process alone.
+    pub fn own() -> Option<Self> {
+        Self::of_process(std::process::id())
+    }
+
+    /// Of `pid` and its living descendants; `None` if it is gone.
+    pub fn of_tree(pid: u32) -> Option<Self> {
+        let mut sum = Self::of_process(pid)?;
+        let mut pids = children(pid);
+        let mut next = 0;
+        while next < pids.len().min(MOST_PROCESSES) {
+            let pid = pids[next];
+            next += 1;
+            pids.extend(children(pid));
+            if let Some(stat) = Stat::read(pid) {
+                sum.add(&stat);
+            }
+        }
+        Some(sum)
+    }
+
+    fn of_process(pid: u32) -> Option<Self> {
+        let stat = Stat::read(pid)?;
+        let mut usage = Self {
+            open_fds: open_fds(pid),
+            max_fds: max_fds(pid),
+            start_time: boot_time().map(|boot| boot + stat.start_seconds),
+            ..Self::default()
+        };
+        usage.add(&stat);
+        Some(usage)
+    }
+
+    fn add(&mut self, stat: &Stat) {
+        self.cpu_seconds += stat.cpu_seconds;
+        self.resident_bytes += stat.resident_bytes;
+        self.virtual_bytes += stat.virtual_bytes;
+        self.threads += stat.threads;
+        self.processes += 1.0;
+    }
+}
+
+struct Stat {
+    cpu_seconds: f64,
+    threads: f64,
+    start_seconds: f64,
+    virtual_bytes: f64,
+    resident_bytes: f64,
+}
+
+impl Stat {
+    fn read(pid: u32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// The fields of proc(5); counted after the command's closing parenthesis, as its name may
+    /// hold anything.
+    fn parse(text: &str) -> Option<Self> {
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
+        let ticks = ticks_per_second();
+        Some(Self {
+            cpu_seconds: (field(14)? + field(15)?) / ticks,
+            threads: field(20)?,
+            start_seconds: field(22)? / ticks,
+            virtual_bytes: field(23)?,
+            resident_bytes: field(24)? * page_size(),
+        })
+    }
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    tasks
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|list| {
+            list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of descriptors are far below 2^52")]
+fn open_fds(pid: u32) -> Option<f64> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as f64)
+}
+
+/// `None` also where the limit is infinite.
+fn max_fds(pid: u32) -> Option<f64> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+fn boot_time() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a hundred or so")]
+fn ticks_per_second() -> f64 {
+    rustix::param::clock_ticks_per_second() as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+fn page_size() -> f64 {
+    rustix::param::page_size() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
+        let text = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 3 0 4200 8192 2 0 0";
+        let stat = Stat::parse(text).unwrap();
+        let ticks = ticks_per_second();
+        assert!((stat.cpu_seconds - 200.0 / ticks).abs() < 1e-9);
+        assert!((stat.threads - 3.0).abs() < 1e-9);
+        assert!((stat.start_seconds - 4200.0 / ticks).abs() < 1e-9);
+        assert!((stat.resident_bytes - 2.0 * page_size()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_stat_line_that_is_cut_short_is_no_reading() {
+        assert!(Stat::parse("7 (a) S 1 7").is_none());
+        assert!(Stat::parse("").is_none());
+    }
+
+    #[test]
+    fn our_own_process_can_be_read() {
+        let own = Usage::own().unwrap();
+        assert!(own.resident_bytes > 0.0 && own.threads >= 1.0);
+        assert!(own.open_fds.unwrap() >= 3.0);
+        let age = crate::clock::wall().as_secs_f64() - own.start_time.unwrap();
+        assert!((-2.0..86_400.0).contains(&age), "started {age} s ago");
+    }
+
+    #[test]
+    fn a_pid_that_does_not_exist_has_no_reading() {
+        assert_eq!(Usage::of_tree(u32::MAX), None);
+    }
+}

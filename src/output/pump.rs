@@ -1,0 +1,113 @@
+//! Reads the child's pipes and passes the bytes on; keeps the last of them for the incident.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::net::unix::pipe::Receiver;
+
+use super::{Lane, Stream, Writers};
+
+/// So much of the child's last output is kept.
+const TAIL_BYTES: usize = 64 * 1024;
+
+/// One read takes at most so much.
+const CHUNK_BYTES: usize = 8 * 1024;
+
+/// Our end of one of the child's pipes. It can be pumped again after a panic: the descriptor is
+/// only closed with the last clone.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Where its bytes go.
+    pub stream: Stream,
+    /// The read end; nobody else shares it, so it may be non-blocking.
+    pub pipe: Arc<OwnedFd>,
+}
+
+/// The last output of the child, both streams as they came.
+#[derive(Debug, Default)]
+pub struct Tail(Mutex<VecDeque<u8>>);
+
+impl Tail {
+    /// The last bytes, oldest first.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn push(&self, bytes: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let excess = (kept.len() + bytes.len()).saturating_sub(TAIL_BYTES).min(kept.len());
+        kept.drain(..excess);
+        kept.extend(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);
+    }
+}
+
+/// Passes everything that comes out of `source` on until its writers are gone.
+pub async fn pump(source: Source, writers: Writers, tail: Arc<Tail>) -> io::Result<()> {
+    let pipe = Receiver::from_owned_fd(source.pipe.try_clone()?)?;
+    let queue = writers.queue(source.stream);
+    let mut chunk = Vec::new();
+    loop {
+        pipe.readable().await?;
+        // Kept only while there is something to read: an idle child costs no buffer.
+        chunk.resize(CHUNK_BYTES, 0);
+        match pipe.try_read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(read) => {
+                queue.push(Lane::Child, &chunk[..read]);
+                tail.push(&chunk[..read]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => chunk = Vec::new(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    fn pipe() -> (File, File) {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        (File::from(read), File::from(write))
+    }
+
+    #[tokio::test]
+    async fn each_stream_comes_out_of_its_own_end_unchanged_and_the_tail_is_kept() {
+        let (mut stdout, to_stdout) = pipe();
+        let (mut stderr, to_stderr) = pipe();
+        let writers = Writers::onto(to_stdout, to_stderr).unwrap();
+        let tail = Arc::new(Tail::default());
+        for (stream, text) in [(Stream::Stdout, b"out\xfe".as_slice()), (Stream::Stderr, b"err\n")]
+        {
+            let (read, mut write) = pipe();
+            write.write_all(text).unwrap();
+            drop(write);
+            let source = Source { stream, pipe: Arc::new(read.into()) };
+            pump(source, writers.clone(), Arc::clone(&tail)).await.unwrap();
+        }
+        let mut seen = [0; 4];
+        stdout.read_exact(&mut seen).unwrap();
+        assert_eq!(&seen, b"out\xfe");
+        stderr.read_exact(&mut seen).unwrap();
+        assert_eq!(&seen, b"err\n");
+        assert_eq!(tail.bytes(), b"out\xfeerr\n");
+    }
+
+    #[test]
+    fn the_tail_keeps_the_last_bytes_and_no_more() {
+        let tail = Tail::default();
+        tail.push(&vec![1; TAIL_BYTES]);
+        tail.push(&[2; 10]);
+        let bytes = tail.bytes();
+        assert_eq!(bytes.len(), TAIL_BYTES);
+        assert_eq!(&bytes[TAIL_BYTES - 10..], [2; 10]);
+        tail.push(&vec![3; 2 * TAIL_BYTES]);
+        assert_eq!(tail.bytes(), vec![3; TAIL_BYTES]);
+    }
+}

@@ -1,0 +1,245 @@
+//! A bounded queue of bytes and the thread that writes them.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::threads::spawn_supervised;
+
+/// At most so much waits in one lane.
+const LANE_BYTES: usize = 256 * 1024;
+
+/// Buffers that have grown beyond this are given back once they are empty.
+const KEPT_BYTES: usize = 8 * 1024;
+
+/// Who writes. Each lane has its own bound, so that a flood of the child's output cannot push out
+/// our log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lane {
+    /// Whole lines of ours; written first.
+    Log,
+    /// Bytes of the child.
+    Child,
+}
+
+/// What did not fit so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Dropped {
+    /// Lines of our log.
+    pub log_lines: u64,
+    /// Bytes of the child.
+    pub child_bytes: u64,
+}
+
+/// The queue to one destination.
+#[derive(Debug, Default)]
+pub struct Queue {
+    waiting: Mutex<Waiting>,
+    /// Something was put in, or written.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    log: Vec<u8>,
+    child: Vec<u8>,
+    writing: bool,
+    dropped: Dropped,
+}
+
+impl Queue {
+    /// Puts bytes in if there is room for all of them, else drops and counts them; never waits for
+    /// the destination. A log line is one call.
+    pub fn push(&self, lane: Lane, bytes: &[u8]) {
+        let mut waiting = self.lock();
+        let queue = waiting.lane(lane);
+        if queue.len() + bytes.len() <= LANE_BYTES {
+            queue.extend_from_slice(bytes);
+            drop(waiting);
+            self.changed.notify_all();
+        } else {
+            match lane {
+                Lane::Log => waiting.dropped.log_lines += 1,
+                Lane::Child => waiting.dropped.child_bytes += bytes.len() as u64,
+            }
+        }
+    }
+
+    /// What was dropped since the start.
+    pub fn dropped(&self) -> Dropped {
+        self.lock().dropped
+    }
+
+    /// Waits until everything is written, at most for `patience`; whether it was.
+    pub fn flush(&self, patience: Duration) -> bool {
+        let waiting = self.lock();
+        let (_guard, timeout) = self
+            .changed
+            .wait_timeout_while(waiting, patience, |waiting| !waiting.is_idle())
+            .unwrap_or_else(PoisonError::into_inner);
+        !timeout.timed_out()
+    }
+
+    fn write_all_to(&self, to: &File) {
+        loop {
+            let bytes = self.take();
+            // A closed or broken destination loses the bytes; there is nobody to tell.
+            drop(write_all(to, &bytes));
+            self.lock().writing = false;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for something to write and takes it.
+    fn take(&self) -> Vec<u8> {
+        let mut waiting = self
+            .changed
+            .wait_while(self.lock(), |waiting| waiting.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        waiting.writing = true;
+        waiting.next()
+    }
+
+    /// A panic elsewhere leaves the bytes intact: at worst some are missing.
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn lane(&mut self, lane: Lane) -> &mut Vec<u8> {
+        match lane {
+            Lane::Log => &mut self.log,
+            Lane::Child => &mut self.child,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.log.is_empty() && self.child.is_empty()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_empty() && !self.writing
+    }
+
+    /// The log first, then the child's whole lines, so that log lines stand between lines.
+    fn next(&mut self) -> Vec<u8> {
+        if !self.log.is_empty() {
+            return std::mem::take(&mut self.log);
+        }
+        let end = self.child.iter().rposition(|byte| *byte == b'\n');
+        let rest = end.map(|end| self.child.split_off(end + 1)).unwrap_or_default();
+        let mut taken = std::mem::replace(&mut self.child, rest);
+        if taken.capacity() > 4 * taken.len().max(KEPT_BYTES) {
+            taken.shrink_to_fit();
+        }
+        taken
+    }
+}
+
+/// Writes everything, also where another process has made the shared descriptor non-blocking.
+fn write_all(mut to: &File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                poll(&mut [PollFd::new(&to, PollFlags::OUT)], None)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Starts the thread that writes what is put into the returned queue to `to`.
+pub(super) fn start(name: &'static str, to: File) -> io::Result<Arc<Queue>> {
+    let queue = Arc::new(Queue::default());
+    let written = Arc::clone(&queue);
+    let told = Arc::clone(&queue);
+    spawn_supervised(
+        name,
+        move || written.write_all_to(&to),
+        move |message, pause| {
+            tracing::error!(
+                thread = name,
+                "the {name} writer panicked, again in {pause:?}: {message}"
+            );
+            told.lock().writing = false;
+        },
+    )?;
+    Ok(queue)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn piped() -> (Arc<Queue>, File) {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        (start("test", File::from(write)).unwrap(), File::from(read))
+    }
+
+    fn read(from: &mut File, bytes: usize) -> Vec<u8> {
+        let mut buffer = vec![0; bytes];
+        from.read_exact(&mut buffer).unwrap();
+        buffer
+    }
+
+    #[test]
+    fn bytes_come_out_unchanged_and_in_order() {
+        let (queue, mut out) = piped();
+        queue.push(Lane::Child, b"one\ntw");
+        queue.push(Lane::Child, b"o\n\xff\0");
+        assert_eq!(read(&mut out, 10), b"one\ntwo\n\xff\0");
+        assert!(queue.flush(PATIENCE));
+    }
+
+    #[test]
+    fn a_reader_that_never_reads_blocks_nobody_and_what_is_lost_is_counted() {
+        let (queue, out) = piped();
+        let line = [b'x'; 1000];
+        for _ in 0..2000 {
+            queue.push(Lane::Child, &line);
+        }
+        let dropped = queue.dropped();
+        assert!(dropped.child_bytes >= 2_000_000 - 3 * LANE_BYTES as u64, "{dropped:?}");
+        assert_eq!(dropped.child_bytes % 1000, 0, "whole pieces");
+        queue.push(Lane::Log, b"still room for the log\n");
+        assert_eq!(queue.dropped().log_lines, 0);
+        assert!(!queue.flush(Duration::from_millis(10)));
+        drop(out);
+        assert!(queue.flush(PATIENCE), "a closed reader ends the waiting");
+    }
+
+    #[test]
+    fn a_descriptor_that_somebody_made_non_blocking_loses_nothing() {
+        let (read_end, write_end) = rustix::pipe::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&write_end, true).unwrap();
+        let (queue, mut out) = (start("test", write_end.into()).unwrap(), File::from(read_end));
+        let bytes: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
+        queue.push(Lane::Child, &bytes);
+        assert_eq!(read(&mut out, bytes.len()), bytes);
+        assert_eq!(queue.dropped(), Dropped::default());
+    }
+
+    #[test]
+    fn a_log_line_stands_between_lines_of_the_child() {
+        let mut waiting = Waiting::default();
+        waiting.lane(Lane::Child).extend_from_slice(b"whole\nhal");
+        assert_eq!(waiting.next(), b"whole\n");
+        waiting.lane(Lane::Log).extend_from_slice(b"ours\n");
+        waiting.lane(Lane::Child).extend_from_slice(b"f\n");
+        assert_eq!(waiting.next(), b"ours\n");
+        assert_eq!(waiting.next(), b"half\n");
+        assert!(waiting.is_empty());
+    }
+}

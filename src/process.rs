@@ -1,0 +1,63 @@
+//! Processes: starting them, signalling them, reaping them, and knowing whose they are.
+//!
+//! Nothing here decides when any of that is due; that is the supervisor's. All of it belongs to
+//! the thread of the driver, which is the only one that starts and reaps, unless a type says that
+//! it may be sent to another.
+
+pub mod cgroup;
+pub mod env;
+mod exec;
+pub mod instance;
+pub mod kill;
+mod launch;
+pub mod port;
+pub mod proc;
+pub mod reaper;
+mod registry;
+pub mod run;
+pub mod sweep;
+#[cfg(test)]
+pub(crate) mod testing;
+mod tree;
+pub mod user;
+mod world;
+
+use std::ffi::OsString;
+use std::io;
+
+pub use exec::{reserve_hand_over_descriptor, signal, spawn, take_terminal_back};
+pub use launch::{Env, Input, Launchable, Process, Sink, SpawnError, Step, resource};
+pub use registry::Registry;
+pub use tree::{Orphans, Tree, Undelivered};
+
+/// The variable by which a process of ours is known after its parents are gone.
+pub const MARK_VARIABLE: &str = "REKINDLE_INSTANCE";
+
+/// Whose a process is: this instance's, for this service. Everything in a tree inherits it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mark {
+    /// The instance's random id, 32 hexadecimal digits.
+    pub instance: String,
+    /// The service's name.
+    pub service: String,
+}
+
+impl Mark {
+    /// The value of [`MARK_VARIABLE`].
+    pub fn value(&self) -> OsString {
+        format!("{}/{}", self.instance, self.service).into()
+    }
+
+    /// The whole entry, as it stands in an environment.
+    pub fn entry(&self) -> Vec<u8> {
+        format!("{MARK_VARIABLE}={}/{}", self.instance, self.service).into_bytes()
+    }
+}
+
+/// The operating system's words for an error number, without the number and in lower case.
+fn reason(errno: i32) -> String {
+    let text = io::Error::from_raw_os_error(errno).to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}

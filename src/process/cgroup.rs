@@ -1,0 +1,147 @@
+//! A cgroup of our own for one service's tree: its members are certain, and die with one write.
+//!
+//! It is used only where a part of the hierarchy was given to us (version 2): otherwise it belongs
+//! to whoever manages it. Without one, everything works through `/proc`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+
+use super::Mark;
+use crate::config::CgroupMode;
+
+/// A cgroup directly below our own.
+#[derive(Debug)]
+pub struct Cgroup {
+    directory: PathBuf,
+}
+
+impl Cgroup {
+    /// Creates the mark's cgroup (or takes the one an earlier run left), or says why there is none.
+    pub fn create(mark: &Mark, mode: CgroupMode) -> Result<Self, String> {
+        let parent = own_directory().ok_or("there is no version 2 cgroup of ours")?;
+        match mode {
+            CgroupMode::Off => return Err("it is switched off".to_owned()),
+            CgroupMode::Auto if !is_delegated(&parent) => {
+                return Err(format!("{} was not delegated to us", parent.display()));
+            }
+            CgroupMode::Auto | CgroupMode::Force => {}
+        }
+        Self::create_in(&parent, mark)
+            .map_err(|error| format!("cannot create one in {}: {error}", parent.display()))
+    }
+
+    fn create_in(parent: &Path, mark: &Mark) -> io::Result<Self> {
+        for path in [parent.to_owned(), parent.join("cgroup.procs")] {
+            rustix::fs::access(path, Access::WRITE_OK)?;
+        }
+        let directory = parent.join(format!("rekindle-{}-{}", mark.instance, mark.service));
+        match fs::create_dir(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let cgroup = Self { directory };
+        cgroup.entrance()?;
+        Ok(cgroup)
+    }
+
+    /// An open `cgroup.procs`: who writes `0` to it joins. It is written by the new process itself
+    /// before its exec, as only then nothing that it forks can be outside.
+    pub fn entrance(&self) -> io::Result<OwnedFd> {
+        Ok(OpenOptions::new().write(true).open(self.directory.join("cgroup.procs"))?.into())
+    }
+
+    /// The pids of all processes in it, those in cgroups below it included.
+    pub fn members(&self) -> Vec<u32> {
+        let mut members = Vec::new();
+        let mut directories = vec![self.directory.clone()];
+        while let Some(directory) = directories.pop() {
+            let pids = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+            members.extend(pids.lines().filter_map(|pid| pid.parse::<u32>().ok()));
+            let below = fs::read_dir(&directory).into_iter().flatten().flatten();
+            directories.extend(
+                below
+                    .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                    .map(|entry| entry.path()),
+            );
+        }
+        // 0 stands for a process outside our PID namespace.
+        members.retain(|pid| *pid > 1);
+        members
+    }
+
+    /// Whether anything in it is alive.
+    pub fn is_populated(&self) -> bool {
+        let events = fs::read_to_string(self.directory.join("cgroup.events")).unwrap_or_default();
+        events.lines().any(|line| line == "populated 1")
+    }
+
+    /// Kills everything in it at once. Kernels before 5.14 cannot; the tree signals each member.
+    pub fn kill(&self) {
+        let write = |mut file: File| io::Write::write_all(&mut file, b"1");
+        // Best effort: SIGKILL to each member follows in any case.
+        let _ =
+            OpenOptions::new().write(true).open(self.directory.join("cgroup.kill")).and_then(write);
+    }
+
+    /// Removes it; fails while anything in it is alive.
+    pub fn remove(&self) -> io::Result<()> {
+        fs::remove_dir(&self.directory)
+    }
+}
+
+/// Our own cgroup's directory in the version 2 hierarchy.
+fn own_directory() -> Option<PathBuf> {
+    let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = cgroups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mount_point(&mounts).map(|mount| mount.join(path))
+}
+
+/// Where the version 2 hierarchy's root, as we see it, is mounted.
+fn mount_point(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (place, kind) = line.split_once(" - ")?;
+        let mut fields = place.split(' ').skip(3);
+        let (root, mount) = (fields.next()?, fields.next()?);
+        (kind.starts_with("cgroup2 ") && root == "/").then(|| PathBuf::from(mount))
+    })
+}
+
+/// Whether whoever manages cgroups left this one to us: it is the root of our cgroup namespace,
+/// or has the attribute by which systemd says so.
+fn is_delegated(directory: &Path) -> bool {
+    let attribute = ["user.delegate", "trusted.delegate"].iter().any(|name| {
+        let mut value = [0; 2];
+        rustix::fs::getxattr(directory, *name, &mut value)
+            .is_ok_and(|length| value[..length] == *b"1")
+    });
+    // The real root, unlike a namespace's, has no events of its own.
+    let namespace_root =
+        mount_point(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+            .is_some_and(|root| root == directory && root.join("cgroup.events").exists());
+    attribute || namespace_root
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_of_the_version_2_root_is_found_among_others() {
+        let mounts = "30 25 0:26 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n\
+            31 25 0:27 /sub /elsewhere rw - cgroup2 cgroup2 rw\n\
+            32 25 0:27 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
+        assert_eq!(mount_point(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+        assert_eq!(mount_point("torn"), None);
+    }
+
+    #[test]
+    fn a_directory_without_the_attribute_is_not_delegated() {
+        let directory = tempfile::tempdir().expect("a directory");
+        assert!(!is_delegated(directory.path()));
+    }
+}

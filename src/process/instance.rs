@@ -1,0 +1,415 @@
+//! Who we are across runs: a random id, and the main processes that this instance has started.
+//!
+//! Both are in `STATE_DIR/instance`, guarded by the lock of `STATE_DIR/lock`, so that one state
+//! directory has one supervisor. The records are only worth anything until the next boot, and so
+//! are not synced to disk; a torn or foreign file costs a warning, never the start.
+
+use std::collections::VecDeque;
+use std::fs::{self, DirBuilder};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::proc;
+
+const FILE: &str = "instance";
+const NEW_FILE: &str = "instance.new";
+const QUARANTINE: &str = "instance.bad";
+const LOCK: &str = "lock";
+const HEADER: &str = "rekindle instance 1 ";
+const ID_DIGITS: usize = 32;
+
+/// So many launches are remembered. Older ones were seen to end before their successors began.
+const REMEMBERED: usize = 16;
+
+/// The file is written anew after so many appended lines.
+const COMPACT_AFTER: usize = 256;
+
+/// More is not ours: a file of this many lines is far smaller.
+const MOST_BYTES: u64 = 1024 * 1024;
+
+/// A main process that this instance has started.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Its pid, and its group's id.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot.
+    pub start_time: u64,
+    /// The boot in which pid and start time mean something.
+    pub boot_id: String,
+    /// The service it was started for.
+    pub service: String,
+    /// What it was: `child`, `boot_hook` or `repair`.
+    pub program: String,
+}
+
+/// Another supervisor uses the state directory.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("state directory {directory:?} is in use by {}; stop it, or give another --state-dir", holder(*pid))]
+pub struct InUse {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Who uses it, as far as the lock file tells.
+    pub pid: Option<u32>,
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(
+        || "another process".to_owned(),
+        |pid| format!("pid {pid} ({})", proc::name(pid)),
+    )
+}
+
+/// What was found in, and can be written to, the state directory.
+#[derive(Debug)]
+pub struct Instance {
+    /// 32 hexadecimal digits, the same in every run if the directory is durable.
+    pub id: String,
+    /// What earlier runs have started.
+    pub earlier: Vec<Record>,
+    /// Things that were wrong with the file, each worth one warning.
+    pub warnings: Vec<String>,
+    /// Where launches are recorded; in a directory that cannot be written, nowhere: why.
+    pub records: Result<Records, String>,
+}
+
+impl Instance {
+    /// Takes the directory's lock, creating the directory if it is missing, and reads the instance.
+    ///
+    /// A directory that cannot be used gives an id for this run only.
+    pub fn open(directory: &Path) -> Result<Self, InUse> {
+        let (handle, lock) = match prepare(directory) {
+            Ok(prepared) => prepared,
+            Err(Refused::InUse(pid)) => {
+                return Err(InUse { directory: directory.to_owned(), pid });
+            }
+            Err(Refused::NotWritable(why)) => return Ok(Self::for_this_run(why)),
+        };
+        let (found, mut warnings) = read(&handle);
+        let (id, earlier) = found.unwrap_or_else(|| (random_id(), Vec::new()));
+        let mut records = Records {
+            directory: handle,
+            _lock: lock,
+            id: id.clone(),
+            recent: earlier.iter().cloned().collect(),
+            appended: 0,
+        };
+        // Proves that the directory can be written, and drops what was wrong with the file.
+        let records = match records.write_anew() {
+            Ok(()) => Ok(records),
+            Err(error) => Err(format!("cannot write {:?}: {error}", directory.join(FILE))),
+        };
+        warnings.iter_mut().for_each(|warning| warning.insert_str(0, &format!("{directory:?}: ")));
+        Ok(Self { id, earlier, warnings, records })
+    }
+
+    fn for_this_run(why: String) -> Self {
+        Self { id: random_id(), earlier: Vec::new(), warnings: Vec::new(), records: Err(why) }
+    }
+}
+
+/// Where launches are recorded. May be sent to the thread that writes; holds the directory's lock.
+#[derive(Debug)]
+pub struct Records {
+    directory: OwnedFd,
+    _lock: OwnedFd,
+    id: String,
+    recent: VecDeque<Record>,
+    appended: usize,
+}
+
+impl Records {
+    /// Adds a launch.
+    pub fn record(&mut self, record: Record) -> io::Result<()> {
+        let line = line(&record);
+        self.recent.push_back(record);
+        if self.recent.len() > REMEMBERED {
+            self.recent.pop_front();
+        }
+        if self.appended >= COMPACT_AFTER {
+            return self.write_anew();
+        }
+        self.appended += 1;
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.directory, FILE, flags, Mode::empty())?;
+        fs::File::from(file).write_all(line.as_bytes())
+    }
+
+    /// Replaces the file at once by one with the id and the latest launches.
+    fn write_anew(&mut self) -> io::Result<()> {
+        let lines: String = self.recent.iter().map(line).collect();
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.directory, NEW_FILE, flags, Mode::RUSR | Mode::WUSR)?;
+        let mut file = fs::File::from(file);
+        write!(file, "{HEADER}{}\n{lines}", self.id)?;
+        // For the id: it shall be the same after a power cut.
+        file.sync_all()?;
+        rustix::fs::renameat(&self.directory, NEW_FILE, &self.directory, FILE)?;
+        rustix::fs::fsync(&self.directory)?;
+        self.appended = 0;
+        Ok(())
+    }
+}
+
+enum Refused {
+    InUse(Option<u32>),
+    NotWritable(String),
+}
+
+/// The opened directory, and its lock.
+fn prepare(directory: &Path) -> Result<(OwnedFd, OwnedFd), Refused> {
+    let cannot = |what: &str, error: io::Error| {
+        Refused::NotWritable(format!("cannot {what} {directory:?}: {error}"))
+    };
+    if let Some(parent) = directory.parent() {
+        fs::create_dir_all(parent).map_err(|error| cannot("create", error))?;
+    }
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(cannot("create", error));
+        }
+        _ => {}
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let handle = rustix::fs::open(directory, flags, Mode::empty())
+        .map_err(|errno| cannot("open", errno.into()))?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let lock = rustix::fs::openat(&handle, LOCK, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|errno| cannot("create the lock file in", errno.into()))?;
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            let _ = fs::File::from(lock).take(32).read_to_string(&mut text);
+            return Err(Refused::InUse(text.trim().parse().ok()));
+        }
+        Err(errno) => return Err(cannot("lock", errno.into())),
+    }
+    // Only for whoever finds the lock taken; it holds without.
+    let pid = format!("{}\n", std::process::id());
+    let _ =
+        rustix::fs::ftruncate(&lock, 0).and_then(|()| rustix::io::pwrite(&lock, pid.as_bytes(), 0));
+    Ok((handle, lock))
+}
+
+/// Id and records of the file, if there is a good one, and what was wrong with it.
+fn read(directory: &OwnedFd) -> (Option<(String, Vec<Record>)>, Vec<String>) {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut bytes = Vec::new();
+    let read = rustix::fs::openat(directory, FILE, flags, Mode::empty())
+        .map_err(io::Error::from)
+        .and_then(|file| fs::File::from(file).take(MOST_BYTES).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return (None, Vec::new()),
+        Err(error) => {
+            return (None, vec![format!("cannot read {FILE}: {error}; a new id is made")]);
+        }
+    }
+    let Some((id, records, torn)) = parse(&bytes) else {
+        // A file that vanished meanwhile, or a directory in its place, is as good as gone.
+        let _ = rustix::fs::renameat(directory, FILE, directory, QUARANTINE);
+        let warning =
+            format!("{FILE} makes no sense and was moved to {QUARANTINE}; a new id is made");
+        return (None, vec![warning]);
+    };
+    let warning = format!("{torn} torn lines of {FILE} are ignored");
+    (Some((id, records)), if torn > 0 { vec![warning] } else { Vec::new() })
+}
+
+/// Id, records and the number of lines that make no sense; nothing if there is no id.
+fn parse(bytes: &[u8]) -> Option<(String, Vec<Record>, usize)> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut lines = text.lines();
+    let id = lines.next()?.strip_prefix(HEADER)?;
+    if id.len() != ID_DIGITS || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let (mut records, mut torn) = (VecDeque::new(), 0);
+    for line in lines {
+        match serde_json::from_str(line) {
+            Ok(record) => records.push_back(record),
+            Err(_) => torn += 1,
+        }
+    }
+    let old = records.len().saturating_sub(REMEMBERED);
+    Some((id.to_owned(), records.into_iter().skip(old).collect(), torn))
+}
+
+fn line(record: &Record) -> String {
+    let mut line = serde_json::to_string(record).expect("strings and numbers have a JSON form");
+    line.push('\n');
+    line
+}
+
+fn random_id() -> String {
+    let mut bytes = [0_u8; ID_DIGITS / 2];
+    // So few bytes come at once; a kernel that gives none leaves pid and boot to tell us apart.
+    if rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty()).is_err() {
+        bytes[..4].copy_from_slice(&std::process::id().to_ne_bytes());
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::process::testing::{Started, sh, until};
+
+    fn record(pid: u32) -> Record {
+        Record {
+            pid,
+            start_time: 7,
+            boot_id: "b".to_owned(),
+            service: "gateway".to_owned(),
+            program: "child".to_owned(),
+        }
+    }
+
+    /// Opens what nobody uses. A process that another test forks holds a copy of each of our
+    /// descriptors, locks included, until it execs.
+    fn open(directory: &Path) -> Instance {
+        let mut opened = None;
+        until("the lock is free", || {
+            opened = Instance::open(directory).ok();
+            opened.is_some()
+        });
+        opened.expect("it was opened")
+    }
+
+    #[test]
+    fn the_id_and_the_latest_launches_survive_a_run() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let directory = scratch.path().join("new/state");
+        let first = open(&directory);
+        let mode = fs::metadata(&directory).expect("created").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        assert_eq!((first.id.len(), first.earlier, first.warnings), (32, vec![], vec![]));
+        let mut records = first.records.expect("writable");
+        for pid in 0..600 {
+            records.record(record(pid)).expect("writable");
+        }
+        let size = fs::metadata(directory.join(FILE)).expect("written").len();
+        assert!(size < 64 * 1024, "{size}");
+        drop(records);
+
+        let second = open(&directory);
+        assert_eq!(second.id, first.id);
+        let pids: Vec<u32> = second.earlier.iter().map(|record| record.pid).collect();
+        assert_eq!(pids, (584..600).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_directory_in_use_is_refused_with_its_holder() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let holder = open(scratch.path());
+        let error = Instance::open(scratch.path()).expect_err("it is in use");
+        assert_eq!(error.pid, Some(std::process::id()));
+        assert!(error.to_string().contains("is in use by pid"), "{error}");
+        drop(holder);
+        open(scratch.path());
+    }
+
+    #[test]
+    fn the_lock_is_not_inherited_by_what_we_start() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let holder = open(scratch.path());
+        let _child = Started::new(sh("sleep 60"));
+        drop(holder);
+        open(scratch.path());
+    }
+
+    #[test]
+    fn torn_content_costs_a_warning_and_what_is_torn() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let first = open(scratch.path());
+        let mut records = first.records.expect("writable");
+        for pid in [2, 3] {
+            records.record(record(pid)).expect("writable");
+        }
+        drop(records);
+        let path = scratch.path().join(FILE);
+        let whole = fs::read(&path).expect("written");
+        let header = HEADER.len() + ID_DIGITS;
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).expect("writable");
+            let torn = open(scratch.path());
+            assert_eq!(torn.id == first.id, length >= header, "{length}");
+            assert!(torn.earlier.len() < 3 && torn.records.is_ok());
+            assert_eq!(
+                torn.warnings.is_empty(),
+                !scratch.path().join(QUARANTINE).exists()
+                    && torn.id == first.id
+                    && !partial(&whole[..length]),
+                "{length}"
+            );
+            let _ = fs::remove_file(scratch.path().join(QUARANTINE));
+        }
+    }
+
+    /// Whether the last line is only a part.
+    fn partial(bytes: &[u8]) -> bool {
+        !matches!(bytes.last(), Some(b'\n' | b'}')) && bytes.contains(&b'\n')
+    }
+
+    #[test]
+    fn garbage_is_kept_aside_and_links_are_not_followed() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let path = scratch.path().join(FILE);
+        fs::write(&path, b"\xff\x00garbage").expect("writable");
+        let instance = open(scratch.path());
+        assert_eq!(instance.warnings.len(), 1);
+        assert_eq!(fs::read(scratch.path().join(QUARANTINE)).expect("kept"), b"\xff\x00garbage");
+        drop(instance);
+
+        let target = scratch.path().join("target");
+        fs::write(&target, "untouched").expect("writable");
+        fs::remove_file(&path).expect("there");
+        symlink(&target, &path).expect("writable");
+        let instance = open(scratch.path());
+        assert_eq!((instance.warnings.len(), instance.records.is_ok()), (1, true));
+        assert_eq!(fs::read_to_string(&target).expect("there"), "untouched");
+        assert!(fs::symlink_metadata(&path).expect("there").is_file());
+
+        let link = scratch.path().join("link");
+        symlink(scratch.path(), &link).expect("writable");
+        assert!(open(&link).records.is_err());
+    }
+
+    #[test]
+    fn without_a_directory_the_id_is_for_this_run_and_it_is_said_why() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let file = scratch.path().join("file");
+        fs::write(&file, "").expect("writable");
+        let (first, second) = (open(&file.join("state")), open(&file));
+        assert_ne!(first.id, second.id);
+        for why in [first.records.expect_err("no directory"), second.records.expect_err("a file")] {
+            assert!(why.starts_with("cannot "), "{why}");
+        }
+    }
+
+    #[test]
+    fn records_can_be_written_by_another_thread() {
+        fn is_send<T: Send>() {}
+        is_send::<Records>();
+    }
+
+    proptest! {
+        #[test]
+        fn no_content_makes_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse(&bytes);
+            let with_header = [HEADER.as_bytes(), &[b'a'; ID_DIGITS], b"\n", &bytes[..]].concat();
+            prop_assert!(parse(&with_header).is_some());
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Who listens on the probed port, if it is one of this machine's loopback.
+//!
+//! It says what is so; what follows from a stranger on the port is the supervisor's to decide.
+//! Where we may not look, we do not know, and what we do not know counts as ours.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::Tree;
+use super::kill::Identified;
+use super::proc::{self, Listener};
+use crate::supervisor::PortHolder;
+
+/// Who holds the port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Holder {
+    /// The target is not a port of this machine's loopback.
+    Elsewhere,
+    /// Nobody listens.
+    Nobody,
+    /// A member of our tree.
+    Ours,
+    /// A process outside our tree, positively identified.
+    Stranger(Stranger),
+    /// Somebody whose descriptors we may not see.
+    Unknown,
+}
+
+impl From<&Holder> for PortHolder {
+    fn from(holder: &Holder) -> Self {
+        match holder {
+            Holder::Stranger(stranger) => Self::Stranger { pid: stranger.process.pid },
+            Holder::Elsewhere | Holder::Nobody | Holder::Ours | Holder::Unknown => Self::NoStranger,
+        }
+    }
+}
+
+/// A process outside our tree that holds the port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stranger {
+    /// Which.
+    pub process: Identified,
+    /// The port.
+    pub port: u16,
+    /// What it is called.
+    pub name: String,
+}
+
+impl fmt::Display for Stranger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "port {} is held by pid {} ({})", self.port, self.process.pid, self.name)
+    }
+}
+
+/// Watches one port over one run of one service.
+#[derive(Debug)]
+pub struct PortWatch {
+    loopback: Vec<IpAddr>,
+    port: u16,
+    was_ours: bool,
+    before_launch: Option<Identified>,
+    /// The inodes of the sockets that listen, and whose they were found to be.
+    seen: Option<(Vec<u64>, Holder)>,
+}
+
+impl PortWatch {
+    /// Watches the port that a probe of `host` and `port` reaches.
+    pub fn new(host: &str, port: u16) -> Self {
+        let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let loopback = match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+            Ok(address) if address.is_loopback() => vec![address],
+            Ok(address) if address.is_unspecified() => vec![v4, v6],
+            Err(_) if host.eq_ignore_ascii_case("localhost") => vec![v4, v6],
+            Ok(_) | Err(_) => Vec::new(),
+        };
+        Self { loopback, port, was_ours: false, before_launch: None, seen: None }
+    }
+
+    /// Who holds the port. While the same sockets listen, this reads two small files.
+    pub fn holder(&mut self, tree: &mut Tree) -> Holder {
+        if self.loopback.is_empty() {
+            return Holder::Elsewhere;
+        }
+        let Some(listeners) = proc::listeners() else { return Holder::Unknown };
+        let inodes = self.reached(&listeners);
+        let holder = match &self.seen {
+            Some((seen, holder)) if *seen == inodes => holder.clone(),
+            _ => self.identify(&inodes, tree),
+        };
+        self.was_ours |= holder == Holder::Ours;
+        self.seen = Some((inodes, holder.clone()));
+        holder
+    }
+
+    /// Who holds the port just before a launch; remembered for [`Self::impostor`].
+    pub fn before_launch(&mut self, tree: &mut Tree) -> Holder {
+        // A stranger may have come to hold, or given up, a socket that was there before.
+        self.seen = None;
+        let holder = self.holder(tree);
+        self.before_launch = match &holder {
+            Holder::Stranger(stranger) => Some(stranger.process),
+            Holder::Elsewhere | Holder::Nobody | Holder::Ours | Holder::Unknown => None,
+        };
+        holder
+    }
+
+    /// A stranger who answers in our place: who holds the port although our tree held it earlier
+    /// in this run, or who held it before this launch. A forward or sidecar is none.
+    pub fn impostor(&mut self, tree: &mut Tree) -> Option<Stranger> {
+        let Holder::Stranger(stranger) = self.holder(tree) else { return None };
+        (self.was_ours || self.before_launch == Some(stranger.process)).then_some(stranger)
+    }
+
+    /// The sockets that a connection to the loopback reaches: those that are bound to it, or, if
+    /// there are none, those that are bound to every address.
+    fn reached(&self, listeners: &[Listener]) -> Vec<u64> {
+        let on_port = || listeners.iter().filter(|listener| listener.port == self.port);
+        let exact: Vec<u64> = on_port()
+            .filter(|listener| self.loopback.contains(&listener.address))
+            .map(|listener| listener.inode)
+            .collect();
+        if !exact.is_empty() {
+            return exact;
+        }
+        let v6_only = self.loopback.iter().all(IpAddr::is_ipv6);
+        // A socket on `::` takes IPv4 connections, too, unless it says otherwise.
+        on_port()
+            .filter(|listener| listener.address.is_unspecified())
+            .filter(|listener| listener.address.is_ipv6() || !v6_only)
+            .map(|listener| listener.inode)
+            .collect()
+    }
+
+    fn identify(&self, inodes: &[u64], tree: &mut Tree) -> Holder {
+        if inodes.is_empty() {
+            return Holder::Nobody;
+        }
+        let mut certain = true;
+        for inode in inodes {
+            match tree.holds_socket(*inode) {
+                Some(true) => return Holder::Ours,
+                Some(false) => {}
+                None => certain = false,
+            }
+        }
+        if !certain {
+            return Holder::Unknown;
+        }
+        let members = tree.members();
+        for stat in proc::processes() {
+            let process = Identified::from(&stat);
+            let holds = |sockets: Vec<u64>| inodes.iter().any(|inode| sockets.contains(inode));
+            if !members.contains(&process) && proc::sockets(stat.pid).is_some_and(holds) {
+                let name = proc::name(stat.pid);
+                return Holder::Stranger(Stranger { process, port: self.port, name });
+            }
+        }
+        Holder::Unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use rustix::process::Signal as Number;
+
+    use super::*;
+    use crate::process::testing::{Started, alone, sh, until};
+    use crate::process::{Mark, Orphans, reaper, spawn};
+    use crate::supervisor::Signal;
+
+    fn tree() -> Tree {
+        let mark = Mark { instance: "a".repeat(32), service: "gateway".to_owned() };
+        Tree::new(mark, Number::TERM, Orphans::OnlyIdentified)
+    }
+
+    /// A program that listens on this port, or on any if it is 0, on this host.
+    fn server(host: &str, port: u16) -> crate::process::Launchable {
+        let script = format!(
+            "exec python3 -c 'import socket,time\ns=socket.socket(socket.AF_INET6 if \":\" in \"{host}\" else socket.AF_INET)\n\
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\ns.bind((\"{host}\",{port}))\ns.listen()\ntime.sleep(60)'"
+        );
+        sh(&script)
+    }
+
+    fn free_port() -> u16 {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        socket.local_addr().expect("bound").port()
+    }
+
+    #[test]
+    fn only_loopback_is_watched() {
+        for (host, watched) in [
+            ("127.0.0.1", true),
+            ("127.9.9.9", true),
+            ("localhost", true),
+            ("[::1]", true),
+            ("::ffff:127.0.0.1", true),
+            ("0.0.0.0", true),
+            ("10.0.0.1", false),
+            ("gateway.example", false),
+        ] {
+            let elsewhere = PortWatch::new(host, 1).holder(&mut tree()) == Holder::Elsewhere;
+            assert_eq!(elsewhere, !watched, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_socket_that_a_connection_reaches_counts() {
+        let listener = |address: &str, inode| Listener {
+            address: address.parse().expect("an address"),
+            port: 80,
+            inode,
+        };
+        let all = [
+            listener("0.0.0.0", 1),
+            listener("::", 2),
+            listener("127.0.0.1", 3),
+            listener("10.0.0.1", 4),
+        ];
+        for (host, listeners, expected) in [
+            ("127.0.0.1", &all[..], &[3][..]),
+            ("127.0.0.1", &all[..2], &[1, 2]),
+            ("::1", &all[..], &[2]),
+            ("localhost", &all[3..], &[]),
+        ] {
+            assert_eq!(PortWatch::new(host, 80).reached(listeners), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn our_own_listener_is_told_from_a_stranger_and_from_nobody() {
+        alone(|| {
+            for host in ["127.0.0.1", "0.0.0.0", "::"] {
+                let port = free_port();
+                let mut watch = PortWatch::new("127.0.0.1", port);
+                let tree = &mut tree();
+                assert_eq!(watch.before_launch(tree), Holder::Nobody);
+
+                tree.launched(spawn(server(host, port)).expect("started"));
+                until("it listens", || watch.holder(tree) == Holder::Ours);
+                assert_eq!(watch.impostor(tree), None);
+                tree.signal_all(Signal::Kill).expect("ours");
+                until("it has ended", || reaper::peek().is_some());
+                tree.reap_main();
+
+                let stranger = Started::new(server(host, port));
+                until("a stranger took our port", || watch.impostor(tree).is_some());
+                let found = watch.impostor(tree).expect("the same again");
+                assert_eq!(found.process.pid, stranger.0.pid);
+                let text = format!("port {port} is held by pid {} (python3)", stranger.0.pid);
+                assert_eq!(found.to_string(), text);
+                let holder = PortHolder::from(&watch.holder(tree));
+                assert_eq!(holder, PortHolder::Stranger { pid: stranger.0.pid });
+            }
+        });
+    }
+
+    #[test]
+    fn a_stranger_is_an_impostor_only_if_it_was_there_before_or_the_port_was_ours() {
+        let stranger = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = stranger.local_addr().expect("bound").port();
+        let mut sidecar = PortWatch::new("localhost", port);
+        assert_eq!(sidecar.impostor(&mut tree()), None);
+        assert!(matches!(sidecar.holder(&mut tree()), Holder::Stranger(_)));
+
+        let mut squatter = PortWatch::new("localhost", port);
+        assert!(matches!(squatter.before_launch(&mut tree()), Holder::Stranger(_)));
+        let found = squatter.impostor(&mut tree()).expect("it was there before");
+        assert_eq!(found.process.pid, std::process::id());
+    }
+}

@@ -1,0 +1,43 @@
+//! Processes beside the tree: probe and capture programs, each with somebody waiting for its end.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use rustix::process::Signal;
+use tokio::sync::oneshot;
+
+use super::kill;
+use super::reaper::Dead;
+use crate::supervisor::Exit;
+
+/// Who waits for which process; shared by the driver, the trees and the runs.
+#[derive(Clone, Default, Debug)]
+pub struct Registry(Rc<RefCell<BTreeMap<u32, oneshot::Sender<Exit>>>>);
+
+impl Registry {
+    /// Hands a death to whoever waits for it and kills what is left of its group.
+    ///
+    /// Whether anybody waited. To be called before the process is reaped: its zombie holds the
+    /// group's id.
+    pub fn claim(&self, dead: Dead) -> bool {
+        let Some(waiting) = self.0.borrow_mut().remove(&dead.pid) else { return false };
+        // ESRCH: nothing is left of it.
+        let _ = kill::group(dead.pid, Signal::KILL);
+        // Whoever waited may have given up.
+        let _ = waiting.send(dead.exit);
+        true
+    }
+
+    /// Whether this child of ours is beside the tree.
+    pub fn holds(&self, pid: u32) -> bool {
+        self.0.borrow().contains_key(&pid)
+    }
+
+    /// Registers a process that was just started, before anybody can have peeked for it.
+    pub(super) fn expect(&self, pid: u32) -> oneshot::Receiver<Exit> {
+        let (waiting, end) = oneshot::channel();
+        self.0.borrow_mut().insert(pid, waiting);
+        end
+    }
+}

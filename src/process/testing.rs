@@ -1,0 +1,121 @@
+//! What the tests of real processes share.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::pipe::PipeFlags;
+use rustix::process::{Pid, Signal, WaitOptions};
+
+use super::{Launchable, Process, Sink, kill, spawn};
+use crate::supervisor::Exit;
+
+const ALONE: &str = "REKINDLE_TEST_ALONE";
+
+/// Runs a test in a process of its own: reaping everything and being a subreaper concern the whole
+/// process, and other tests have children, too.
+pub(crate) fn alone(body: impl FnOnce()) {
+    again(body, |program, test| vec![program, test, "--exact".into(), "--nocapture".into()]);
+}
+
+/// Runs a test in a process of its own that has a terminal.
+pub(crate) fn alone_on_terminal(body: impl FnOnce()) {
+    again(body, |program, test| {
+        let command = format!("exec {program} {test} --exact --nocapture");
+        vec!["script".into(), "-qefc".into(), command, "/dev/null".into()]
+    });
+}
+
+fn again(body: impl FnOnce(), argv: impl FnOnce(String, String) -> Vec<String>) {
+    if std::env::var_os(ALONE).is_some() {
+        return body();
+    }
+    let name = std::thread::current().name().expect("tests are named").to_owned();
+    let program = std::env::current_exe().expect("there is one").display().to_string();
+    let mut test = Launchable::new(argv(program, name.clone()));
+    test.env = std::env::vars_os().collect();
+    test.env.insert(ALONE.into(), "1".into());
+    let (exit, output) = output(test);
+    assert!(exit == Exit::Code(0) && output.contains("1 passed"), "{name} alone: {exit}\n{output}");
+}
+
+/// A process that is killed, with its group, and reaped when the test is over.
+pub(crate) struct Started(pub(crate) Process);
+
+impl Started {
+    pub(crate) fn new(launchable: Launchable) -> Self {
+        Self(spawn(launchable).expect("it can be started"))
+    }
+
+    pub(crate) fn wait(&self) -> Exit {
+        wait(self.0.pid)
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if super::proc::stat(self.0.pid).is_some_and(|stat| stat.start_time == self.0.start_time) {
+            let _ = kill::group(self.0.pid, Signal::KILL);
+            let pid = i32::try_from(self.0.pid).ok().and_then(Pid::from_raw);
+            let _ = rustix::process::waitpid(pid, WaitOptions::empty());
+        }
+    }
+}
+
+/// `/bin/sh -c script` with a `PATH`, its output dropped.
+pub(crate) fn sh(script: &str) -> Launchable {
+    let mut launchable = Launchable::new(["/bin/sh", "-c", script]);
+    launchable.env.insert("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into());
+    launchable.stdout = Sink::Null;
+    launchable
+}
+
+/// Runs to the end; the exit, and stdout and stderr together.
+pub(crate) fn output(mut launchable: Launchable) -> (Exit, String) {
+    let (read, write) = pipe();
+    launchable.stderr = Sink::To(write.try_clone().expect("a descriptor"));
+    launchable.stdout = Sink::To(write);
+    let started = Started::new(launchable);
+    let mut output = Vec::new();
+    File::from(read).read_to_end(&mut output).expect("a pipe");
+    (started.wait(), String::from_utf8_lossy(&output).into_owned())
+}
+
+pub(crate) fn pipe() -> (OwnedFd, OwnedFd) {
+    rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("descriptors")
+}
+
+/// Reaps this pid when it ends.
+pub(crate) fn wait(pid: u32) -> Exit {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let (_, status) = rustix::process::waitpid(pid, WaitOptions::empty())
+        .expect("a child of ours")
+        .expect("it has ended");
+    match status.exit_status() {
+        Some(code) => Exit::Code(u8::try_from(code).expect("a code")),
+        None => Exit::Signal(
+            status.terminating_signal().and_then(|s| s.try_into().ok()).expect("one of both"),
+        ),
+    }
+}
+
+/// Waits until the condition holds; a test that waits for more than 20 seconds fails.
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..4000 {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("waited in vain: {what}");
+}
+
+/// Whether the test runs as root; says so if it must be skipped.
+pub(crate) fn root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        println!("skipped: needs root");
+    }
+    root
+}

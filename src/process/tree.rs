@@ -1,0 +1,297 @@
+//! The tree of one service: its main process, and everything that came from it.
+//!
+//! A tree knows who its members are and signals them, and nobody else. It does not decide when,
+//! does not wait, and reads no clock. Membership is worked out from `/proc` each time it matters,
+//! because processes come and go without telling us.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::Signal as Number;
+
+use super::cgroup::Cgroup;
+use super::kill::{self, Identified};
+use super::proc::{self, Stat};
+use super::run::PROBE_VARIABLE;
+use super::world::{Ids, World};
+use super::{Mark, Process, Registry, reaper};
+use crate::supervisor::Signal;
+
+/// How often a kill looks for processes that were forked meanwhile.
+const KILL_ROUNDS: usize = 32;
+
+/// What is believed about an orphan that re-parents to us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Orphans {
+    /// It is ours: as a subreaper, with one service, all our descendants are.
+    AllOurs,
+    /// It is ours only if something identifies it: as PID 1 we get everybody's orphans.
+    OnlyIdentified,
+}
+
+/// A signal that a member of the tree did not get, although it lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Undelivered {
+    /// The member.
+    pub pid: u32,
+    /// Why not.
+    pub errno: Errno,
+}
+
+/// The processes of one service.
+#[derive(Debug)]
+pub struct Tree {
+    mark: Mark,
+    stop_signal: Number,
+    orphans: Orphans,
+    beside: Registry,
+    cgroup: Option<Cgroup>,
+    main: Option<Process>,
+    members: BTreeMap<u32, Stat>,
+    ids: Ids,
+    marked: BTreeMap<Identified, bool>,
+    delay: DelayMeter,
+}
+
+impl Tree {
+    /// A tree without any process, whose main process is asked to end by `stop_signal`.
+    pub fn new(mark: Mark, stop_signal: Number, orphans: Orphans) -> Self {
+        Self {
+            mark,
+            stop_signal,
+            orphans,
+            beside: Registry::default(),
+            cgroup: None,
+            main: None,
+            members: BTreeMap::new(),
+            ids: Ids::default(),
+            marked: BTreeMap::new(),
+            delay: DelayMeter::default(),
+        }
+    }
+
+    /// Never takes what this registry holds, nor what came from it, for a member.
+    #[must_use]
+    pub fn beside(self, registry: Registry) -> Self {
+        Self { beside: registry, ..self }
+    }
+
+    /// Takes everything in this cgroup for a member.
+    #[must_use]
+    pub fn within(self, cgroup: Option<Cgroup>) -> Self {
+        Self { cgroup, ..self }
+    }
+
+    /// The cgroup that this tree's processes are started in.
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        self.cgroup.as_ref()
+    }
+
+    /// Takes a process that was just started as the main one. What an earlier one left stays.
+    pub fn launched(&mut self, process: Process) {
+        self.main = Some(process);
+        self.ids.remember(process.pid, Some(process.start_time));
+    }
+
+    /// The main process, until it is reaped.
+    pub fn main(&self) -> Option<Process> {
+        self.main
+    }
+
+    /// Reaps the main process. Until then its pid and group are certainly its own.
+    pub fn reap_main(&mut self) {
+        if let Some(main) = self.main.take() {
+            self.members.remove(&main.pid);
+            reaper::reap(main.pid);
+        }
+    }
+
+    /// All living members, looked up anew.
+    pub fn members(&mut self) -> Vec<Identified> {
+        self.scan();
+        self.members.values().map(Identified::from).collect()
+    }
+
+    /// Whether nothing of the tree is alive and the main process is reaped.
+    pub fn is_gone(&mut self) -> bool {
+        if !reaper::has_children() {
+            self.members.clear();
+            return true;
+        }
+        if self.main.is_some() || self.cgroup.as_ref().is_some_and(Cgroup::is_populated) {
+            return false;
+        }
+        // A process that forks and ends while we look can hide its child from one look.
+        self.members().is_empty() && self.members().is_empty()
+    }
+
+    /// Signals the main process; an error is `ESRCH` if there is none.
+    pub fn signal_main(&self, signal: Signal) -> Result<(), Errno> {
+        let main = self.main.ok_or(Errno::SRCH)?;
+        kill::child(main.pid, self.number(signal))?;
+        if wakes(signal) { kill::child(main.pid, Number::CONT) } else { Ok(()) }
+    }
+
+    /// Signals every member. A kill goes on until no new member appears.
+    pub fn signal_all(&mut self, signal: Signal) -> Result<(), Undelivered> {
+        let mut rounds = 1;
+        if signal == Signal::Kill {
+            rounds = KILL_ROUNDS;
+            self.cgroup.as_ref().map(Cgroup::kill);
+        }
+        let mut reached = BTreeSet::new();
+        let mut result = Ok(());
+        for _ in 0..rounds {
+            self.scan();
+            let members = self.members.values();
+            let fresh: Vec<Stat> =
+                members.filter(|stat| reached.insert(Identified::from(*stat))).copied().collect();
+            if fresh.is_empty() {
+                break;
+            }
+            result = result.and(self.signal_each(&fresh, self.number(signal)));
+            if wakes(signal) {
+                result = result.and(self.signal_each(&fresh, Number::CONT));
+            }
+        }
+        result
+    }
+
+    /// Whether a member holds the socket with this inode; `None` if some may not be looked at.
+    pub fn holds_socket(&mut self, inode: u64) -> Option<bool> {
+        let mut complete = true;
+        for member in self.members() {
+            match proc::sockets(member.pid) {
+                Some(inodes) if inodes.contains(&inode) => return Some(true),
+                Some(_) => {}
+                // It may have ended just now; what is dead holds nothing.
+                None => complete &= proc::stat(member.pid).is_none_or(|stat| !stat.is_alive()),
+            }
+        }
+        complete.then_some(false)
+    }
+
+    /// How long members have been runnable without running, added up since the tree was made.
+    ///
+    /// Only differences mean something. The set of processes is looked up anew in the 1st, 2nd,
+    /// 4th … and every 64th call, so that a call before and after each probe costs little.
+    pub fn run_delay(&mut self) -> Duration {
+        if self.delay.is_lookup_due() {
+            self.scan();
+        }
+        self.delay.sample(self.members.values().map(Identified::from))
+    }
+
+    /// One signal to the main process's group, in which nobody can escape it by forking, and one
+    /// to each member outside it.
+    fn signal_each(&self, members: &[Stat], signal: Number) -> Result<(), Undelivered> {
+        let group = self.main.map(|main| main.pid);
+        let group = group.filter(|group| kill::group(*group, signal).is_ok());
+        let mut result = Ok(());
+        for member in members.iter().filter(|member| Some(member.group) != group) {
+            match kill::exactly(Identified::from(member), signal) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => result = result.and(Err(Undelivered { pid: member.pid, errno })),
+            }
+        }
+        result
+    }
+
+    fn number(&self, signal: Signal) -> Number {
+        match signal {
+            Signal::Stop => self.stop_signal,
+            Signal::Term => Number::TERM,
+            Signal::Kill => Number::KILL,
+            Signal::Quit => Number::QUIT,
+            Signal::Usr1 => Number::USR1,
+            Signal::Usr2 => Number::USR2,
+        }
+    }
+
+    fn scan(&mut self) {
+        let world = World::look();
+        self.ids.forget_stale(&world);
+        let inside: BTreeSet<u32> =
+            self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default().into_iter().collect();
+        let members = world.select(|stat| {
+            if stat.pid == world.own || self.beside.holds(stat.pid) {
+                return Some(false);
+            }
+            self.is_member_itself(stat, &world, &inside).then_some(true)
+        });
+        self.members = members.into_iter().map(|stat| (stat.pid, stat)).collect();
+        self.marked.retain(|process, _| world.has(*process));
+        for member in self.members.values() {
+            for id in [member.group, member.session] {
+                if id > 1 && !world.own_ids.contains(&id) {
+                    self.ids.remember(id, world.processes.get(&id).map(|leader| leader.start_time));
+                }
+            }
+        }
+    }
+
+    /// Whether a process is a member by itself, rather than by descending from one.
+    fn is_member_itself(&mut self, stat: &Stat, world: &World, inside: &BTreeSet<u32>) -> bool {
+        let process = Identified::from(stat);
+        if self.main.is_some_and(|main| main.pid == stat.pid)
+            || self.members.get(&stat.pid).is_some_and(|member| Identified::from(member) == process)
+            || inside.contains(&stat.pid)
+        {
+            return true;
+        }
+        match self.orphans {
+            Orphans::AllOurs => {
+                stat.ppid == world.own
+                    && !self.is_marked(process, |pid| proc::variable(pid, PROBE_VARIABLE).is_some())
+            }
+            Orphans::OnlyIdentified => {
+                let entry = self.mark.entry();
+                self.ids.contains(stat.group)
+                    || self.ids.contains(stat.session)
+                    || self.is_marked(process, |pid| proc::has_variable(pid, &entry))
+            }
+        }
+    }
+
+    /// What a process' environment says never changes, and reading it is dear.
+    fn is_marked(&mut self, process: Identified, look: impl FnOnce(u32) -> bool) -> bool {
+        *self.marked.entry(process).or_insert_with(|| look(process.pid))
+    }
+}
+
+/// Whether a stopped process should be continued so that it can act on the signal.
+fn wakes(signal: Signal) -> bool {
+    matches!(signal, Signal::Stop | Signal::Term)
+}
+
+/// Adds up the run delay of a changing set of processes.
+#[derive(Default, Debug)]
+struct DelayMeter {
+    total: Duration,
+    calls: u32,
+    last: BTreeMap<Identified, Duration>,
+}
+
+impl DelayMeter {
+    fn is_lookup_due(&mut self) -> bool {
+        self.calls = self.calls.wrapping_add(1);
+        self.calls.is_multiple_of(64) || (self.calls < 64 && self.calls.is_power_of_two())
+    }
+
+    /// What a process had waited before it was first seen does not count.
+    fn sample(&mut self, processes: impl Iterator<Item = Identified>) -> Duration {
+        let now: BTreeMap<Identified, Duration> = processes
+            .filter_map(|process| Some((process, proc::run_delay(process.pid)?)))
+            .collect();
+        for (process, delay) in &now {
+            let before = self.last.get(process).copied().unwrap_or(*delay);
+            self.total += delay.saturating_sub(before);
+        }
+        self.last = now;
+        self.total
+    }
+}
+
+#[cfg(test)]
+mod tests;

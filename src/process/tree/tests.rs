@@ -1,0 +1,250 @@
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::process::testing::{Started, alone, root, sh, until};
+use crate::process::{Launchable, MARK_VARIABLE, spawn};
+
+fn mark() -> Mark {
+    Mark { instance: "00112233445566778899aabbccddeeff".to_owned(), service: "gateway".to_owned() }
+}
+
+fn marked(script: &str) -> Launchable {
+    let mut launchable = sh(script);
+    launchable.env.insert(MARK_VARIABLE.into(), mark().value());
+    launchable
+}
+
+/// A tree in a process of its own, which is a subreaper, with a scratch directory.
+fn with_tree(orphans: Orphans, body: impl FnOnce(&mut Tree, &Path)) {
+    alone(|| {
+        reaper::adopt_orphans().expect("allowed");
+        let scratch = tempfile::tempdir().expect("a directory");
+        body(&mut Tree::new(mark(), Number::TERM, orphans), scratch.path());
+    });
+}
+
+/// Starts the main process and waits until its script has written its pids to the file `ready`.
+fn launch(tree: &mut Tree, scratch: &Path, mut launchable: Launchable) -> Vec<u32> {
+    launchable.cwd = Some(scratch.to_owned());
+    tree.launched(spawn(launchable).expect("it can be started"));
+    pids_in(scratch, "ready")
+}
+
+fn pids_in(scratch: &Path, file: &str) -> Vec<u32> {
+    until(file, || scratch.join(file).exists());
+    let text = fs::read_to_string(scratch.join(file)).expect("readable");
+    text.split_whitespace().map(|pid| pid.parse().expect("a pid")).collect()
+}
+
+fn pids(tree: &mut Tree) -> Vec<u32> {
+    tree.members().iter().map(|member| member.pid).collect()
+}
+
+/// Does the driver's duty: reaps whatever is dead, the main process included.
+fn reap_all(tree: &mut Tree) {
+    while let Some(dead) = reaper::peek() {
+        if tree.main().is_some_and(|main| main.pid == dead.pid) {
+            tree.reap_main();
+        } else {
+            reaper::reap(dead.pid);
+        }
+    }
+}
+
+fn until_gone(tree: &mut Tree) {
+    until("the tree is gone", || {
+        reap_all(tree);
+        tree.is_gone() && !reaper::has_children()
+    });
+}
+
+/// A grandchild in a session of its own that ignores TERM, whose parent has ended.
+const DEAF_ORPHAN: &str = "setsid sh -c 'trap \"\" TERM; echo $$ > d; exec sleep 60' & \
+    while ! test -s d; do sleep 0.01; done; mv d deaf;";
+
+#[test]
+fn an_orphan_in_its_own_session_that_ignores_term_is_killed() {
+    with_tree(Orphans::AllOurs, |tree, scratch| {
+        let script =
+            format!("sh -c '{}'; echo > ready; exec sleep 60", DEAF_ORPHAN.replace('\'', "'\\''"));
+        launch(tree, scratch, sh(&script));
+        let deaf = pids_in(scratch, "deaf")[0];
+        let main = tree.main().expect("launched").pid;
+        assert_eq!(pids(tree), [main.min(deaf), main.max(deaf)]);
+
+        tree.signal_main(Signal::Stop).expect("alive");
+        until("the main process ends", || {
+            reap_all(tree);
+            tree.main().is_none()
+        });
+        assert_eq!(pids(tree), [deaf]);
+        assert!(!tree.is_gone());
+        tree.signal_all(Signal::Term).expect("allowed");
+        assert_eq!(pids(tree), [deaf]);
+        tree.signal_all(Signal::Kill).expect("allowed");
+        until_gone(tree);
+    });
+}
+
+#[test]
+fn a_stopped_process_acts_on_the_stop_signal() {
+    with_tree(Orphans::AllOurs, |tree, scratch| {
+        let script = "trap 'exit 3' TERM; echo > ready; while :; do sleep 0.01; done";
+        launch(tree, scratch, sh(script));
+        let main = tree.main().expect("launched").pid;
+        kill::child(main, Number::STOP).expect("ours");
+        until("it is stopped", || proc::stat(main).is_some_and(|stat| stat.state == b'T'));
+        tree.signal_main(Signal::Stop).expect("alive");
+        until("it ends", || reaper::peek().is_some_and(|dead| dead.pid == main));
+        assert_eq!(reaper::peek().map(|dead| dead.exit), Some(crate::supervisor::Exit::Code(3)));
+        tree.signal_all(Signal::Kill).expect("allowed");
+        until_gone(tree);
+    });
+}
+
+#[test]
+fn a_kill_reaches_what_is_forked_meanwhile() {
+    with_tree(Orphans::AllOurs, |tree, scratch| {
+        // Each link starts the next one in a session of its own and ends.
+        let chain = "setsid sh ./chain & exit 0";
+        fs::write(scratch.join("chain"), chain).expect("writable");
+        launch(tree, scratch, sh("sh ./chain; echo > ready; exec sleep 60"));
+        until("the chain is caught", || {
+            tree.signal_all(Signal::Kill).expect("allowed");
+            reap_all(tree);
+            tree.is_gone()
+        });
+    });
+}
+
+#[test]
+fn without_being_told_whose_an_orphan_is_only_identified_ones_are_ours() {
+    with_tree(Orphans::OnlyIdentified, |tree, scratch| {
+        // Orphans: with our mark in a session of its own, without it in the main process's group,
+        // and one with another instance's mark.
+        let main = "setsid sh -c 'sleep 61 & echo $! > marked'; \
+            env -u REKINDLE_INSTANCE sh -c 'sleep 62 & echo $! > group'; echo > ready; exec sleep 60";
+        launch(tree, scratch, marked(main));
+        let main = tree.main().expect("launched").pid;
+        let mut expected = [main, pids_in(scratch, "group")[0], pids_in(scratch, "marked")[0]];
+        expected.sort_unstable();
+        let mut stranger = sh("setsid sh -c 'sleep 63 & echo $! > stranger'; sleep 0.01");
+        stranger.cwd = Some(scratch.to_owned());
+        stranger
+            .env
+            .insert(MARK_VARIABLE.into(), "ffffffffffffffffffffffffffffffff/gateway".into());
+        let stranger_parent = Started::new(stranger);
+        let stranger = pids_in(scratch, "stranger")[0];
+        assert_eq!(stranger_parent.wait(), crate::supervisor::Exit::Code(0));
+        until("it is adopted", || {
+            proc::stat(stranger).is_some_and(|stat| stat.ppid == std::process::id())
+        });
+
+        assert_eq!(pids(tree), expected);
+        tree.signal_all(Signal::Kill).expect("allowed");
+        until("the tree is gone, the stranger is not", || {
+            reap_all(tree);
+            tree.is_gone()
+        });
+        assert!(proc::stat(stranger).is_some_and(|stat| stat.is_alive()));
+        kill::child(stranger, Number::KILL).expect("ours to clean up");
+        until_gone(tree);
+    });
+}
+
+#[test]
+fn a_group_that_a_member_had_is_remembered_after_all_parents_are_gone() {
+    with_tree(Orphans::OnlyIdentified, |tree, scratch| {
+        let main = "env -u REKINDLE_INSTANCE setsid sh -c 'sleep 62 & echo $! > pid; mv pid ready; read x < fifo'";
+        rustix::fs::mkfifoat(rustix::fs::CWD, scratch.join("fifo"), rustix::fs::Mode::RWXU)
+            .expect("writable");
+        let unmarked = launch(tree, scratch, marked(main))[0];
+        // Seen once while its parents lived.
+        assert!(pids(tree).contains(&unmarked));
+        fs::write(scratch.join("fifo"), "\n").expect("somebody reads");
+        until("its parents are gone", || {
+            reap_all(tree);
+            pids(tree) == [unmarked]
+        });
+        tree.signal_all(Signal::Kill).expect("allowed");
+        until_gone(tree);
+    });
+}
+
+#[test]
+fn what_is_registered_beside_the_tree_is_no_member_nor_what_came_from_it() {
+    alone(|| {
+        reaper::adopt_orphans().expect("allowed");
+        let registry = Registry::default();
+        let mut tree = Tree::new(mark(), Number::TERM, Orphans::AllOurs).beside(registry.clone());
+        let scratch = tempfile::tempdir().expect("a directory");
+        let mut probe = sh("sleep 60 & echo $! > c; mv c ready; wait");
+        probe.cwd = Some(scratch.path().to_owned());
+        let probe = Started::new(probe);
+        let _end = registry.expect(probe.0.pid);
+        let child = pids_in(scratch.path(), "ready")[0];
+        assert!(tree.is_gone() && pids(&mut tree).is_empty());
+        tree.signal_all(Signal::Kill).expect("nobody");
+        assert!(proc::stat(child).is_some_and(|stat| stat.is_alive()));
+    });
+}
+
+#[test]
+fn the_run_delay_never_shrinks_when_members_come_and_go() {
+    with_tree(Orphans::AllOurs, |tree, scratch| {
+        let burn = "for i in 1 2 3 4; do (while :; do :; done) & done; echo > ready; wait";
+        launch(tree, scratch, sh(burn));
+        let mut last = tree.run_delay();
+        until("they wait for each other", || {
+            let now = tree.run_delay();
+            assert!(now >= last);
+            last = now;
+            now > Duration::from_millis(20)
+        });
+        tree.signal_all(Signal::Kill).expect("allowed");
+        until_gone(tree);
+        assert!(tree.run_delay() >= last);
+    });
+}
+
+#[test]
+fn a_socket_is_held_by_the_member_that_has_it() {
+    with_tree(Orphans::AllOurs, |tree, scratch| {
+        let script = "exec python3 -c 'import socket,time\ns=socket.create_server((\"127.0.0.1\",0))\nopen(\"p\",\"w\").write(str(s.getsockname()[1]))\nimport os\nos.rename(\"p\",\"ready\")\ntime.sleep(60)'";
+        let port = launch(tree, scratch, sh(script))[0];
+        let listeners = proc::listeners().expect("/proc/net/tcp");
+        let found =
+            listeners.iter().find(|listener| u32::from(listener.port) == port).expect("it listens");
+        assert_eq!(tree.holds_socket(found.inode), Some(true));
+        assert_eq!(tree.holds_socket(found.inode + 1_000_000), Some(false));
+        tree.signal_all(Signal::Kill).expect("allowed");
+        until_gone(tree);
+    });
+}
+
+#[test]
+fn a_cgroup_holds_what_left_everything_else_and_dies_at_once() {
+    if !root() {
+        return;
+    }
+    with_tree(Orphans::OnlyIdentified, |_, scratch| {
+        let mark = Mark { instance: format!("{:032x}", std::process::id()), ..mark() };
+        let cgroup = match Cgroup::create(&mark, crate::config::CgroupMode::Force) {
+            Ok(cgroup) => cgroup,
+            Err(why) => return println!("skipped: {why}"),
+        };
+        let tree = &mut Tree::new(mark, Number::TERM, Orphans::OnlyIdentified).within(Some(cgroup));
+        let mut main = sh("setsid sh -c 'sleep 60 & echo $! > c; mv c ready'");
+        main.cgroup = Some(tree.cgroup().expect("given").entrance().expect("open"));
+        let inside = launch(tree, scratch, main)[0];
+        until("only the orphan is left", || {
+            reap_all(tree);
+            pids(tree) == [inside]
+        });
+        assert!(!tree.is_gone());
+        tree.cgroup().expect("given").kill();
+        until_gone(tree);
+        until("it is empty", || tree.cgroup().expect("given").remove().is_ok());
+    });
+}

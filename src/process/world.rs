@@ -1,0 +1,138 @@
+//! One look at all processes, and the group and session ids by which a tree's members are known.
+
+use std::collections::BTreeMap;
+
+use super::kill::Identified;
+use super::proc::{self, Stat};
+
+/// All processes that we can see, at about one moment.
+pub(super) struct World {
+    pub(super) own: u32,
+    /// Our own group and session: everybody in our shell's session shares them.
+    pub(super) own_ids: [u32; 2],
+    pub(super) processes: BTreeMap<u32, Stat>,
+}
+
+impl World {
+    pub(super) fn look() -> Self {
+        let own = std::process::id();
+        let mut processes: BTreeMap<u32, Stat> =
+            proc::processes().into_iter().map(|stat| (stat.pid, stat)).collect();
+        // A parent that ended while we looked leaves a gap: its children have another one by now.
+        let lost: Vec<u32> = processes
+            .values()
+            .filter(|stat| stat.ppid > 0 && !processes.contains_key(&stat.ppid))
+            .map(|stat| stat.pid)
+            .collect();
+        for pid in lost {
+            match proc::stat(pid) {
+                Some(stat) => processes.insert(pid, stat),
+                None => processes.remove(&pid),
+            };
+        }
+        let own_ids = processes.get(&own).map_or([0, 0], |stat| [stat.group, stat.session]);
+        Self { own, own_ids, processes }
+    }
+
+    /// The living processes for which `decide` says yes, and what descends from them. It is asked
+    /// about a process and then about its ancestors, up to the first about which it says anything.
+    ///
+    /// Climbs without recursion: a chain of parents may be as long as there are pids.
+    pub(super) fn select(&self, mut decide: impl FnMut(&Stat) -> Option<bool>) -> Vec<Stat> {
+        let mut verdicts: BTreeMap<u32, bool> = BTreeMap::new();
+        for pid in self.processes.keys() {
+            let mut path = Vec::new();
+            let mut at = *pid;
+            let verdict = loop {
+                if let Some(verdict) = verdicts.get(&at) {
+                    break *verdict;
+                }
+                let Some(stat) = self.processes.get(&at) else { break false };
+                // Provisional, so that parents that seem to form a ring end the climb.
+                verdicts.insert(at, false);
+                path.push(at);
+                if let Some(verdict) = decide(stat) {
+                    break verdict;
+                }
+                at = stat.ppid;
+            };
+            verdicts.extend(path.into_iter().map(|pid| (pid, verdict)));
+        }
+        let selected =
+            self.processes.values().filter(|stat| verdicts.get(&stat.pid) == Some(&true));
+        selected.filter(|stat| stat.is_alive()).copied().collect()
+    }
+
+    pub(super) fn has(&self, process: Identified) -> bool {
+        self.processes.get(&process.pid).is_some_and(|stat| Identified::from(stat) == process)
+    }
+}
+
+impl From<&Stat> for Identified {
+    fn from(stat: &Stat) -> Self {
+        Self { pid: stat.pid, start_time: stat.start_time }
+    }
+}
+
+/// Ids of groups and sessions that members had, each with the start time of its leader.
+#[derive(Default, Debug)]
+pub(super) struct Ids(BTreeMap<u32, Option<u64>>);
+
+impl Ids {
+    pub(super) fn remember(&mut self, id: u32, leader: Option<u64>) {
+        self.0.entry(id).or_insert(leader);
+    }
+
+    pub(super) fn contains(&self, id: u32) -> bool {
+        self.0.contains_key(&id)
+    }
+
+    /// Drops ids that nobody has any more, and those that were given out again: a pid is not used
+    /// while a group or session still has it for its id, so another leader means another group.
+    pub(super) fn forget_stale(&mut self, world: &World) {
+        self.0.retain(|id, leader| {
+            let now = world.processes.get(id).map(|stat| stat.start_time);
+            let same = now.is_none() || now == *leader;
+            same && world.processes.values().any(|stat| stat.group == *id || stat.session == *id)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn world(processes: &[(u32, u32, u64)]) -> World {
+        let stat = |&(pid, group, start_time): &(u32, u32, u64)| {
+            let stat =
+                Stat { pid, state: b'S', ppid: 1, group, session: 1, threads: 1, start_time };
+            (pid, stat)
+        };
+        World { own: 2, own_ids: [2, 2], processes: processes.iter().map(stat).collect() }
+    }
+
+    #[test]
+    fn an_id_is_kept_while_a_member_has_it_and_dropped_when_it_is_given_out_again() {
+        for (case, processes, kept) in [
+            ("leader lives", &[(10, 10, 5)][..], true),
+            ("leader is gone, a member has it", &[(11, 10, 6)], true),
+            ("nobody has it", &[(11, 11, 6)], false),
+            ("another leader", &[(10, 10, 9)], false),
+        ] {
+            let mut ids = Ids::default();
+            ids.remember(10, Some(5));
+            ids.forget_stale(&world(processes));
+            assert_eq!(ids.contains(10), kept, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_leader_that_appears_after_its_group_is_not_its_leader() {
+        let mut ids = Ids::default();
+        ids.remember(10, None);
+        ids.forget_stale(&world(&[(11, 10, 6)]));
+        assert!(ids.contains(10));
+        ids.forget_stale(&world(&[(10, 10, 7)]));
+        assert!(!ids.contains(10));
+    }
+}

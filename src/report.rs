@@ -1,0 +1,261 @@
+//! The one place that turns what happened into everything an operator sees: log line, metric,
+//! status, and word to the service manager.
+//!
+//! The log tells the story of each heal in a few sentences, each with the reason word. Levels:
+//! ERROR we cannot do our job; WARN somebody may want to know (restart, unhealthy, escalation);
+//! INFO changes a person would ask about; DEBUG each probe; TRACE stale news.
+//!
+//! Lives on the supervision loop and never blocks: log lines go into a queue, the status is swapped
+//! in, metrics are atomics. It decides nothing and reads no clock but the wall's, to tell times.
+
+mod facts;
+mod note;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Service;
+use crate::metrics::{LaunchKind, Metric, Metrics};
+use crate::notify::Notify;
+use crate::status::{Answer, Shared, Status, human, since_1970};
+use crate::supervisor::{Budget, Fact, Moment, Reason, Role, State, Verdict};
+use crate::tally::News;
+
+pub use note::{Note, Teller};
+
+/// Tells everything about one service.
+pub struct Reporter {
+    teller: Teller,
+    metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
+    notify: Notify,
+    status: Status,
+    /// How long a launch may take to come up.
+    startup_timeout: Duration,
+    has_readiness: bool,
+    budget: Option<Budget>,
+    /// Restarts within the budget's window.
+    restarts: VecDeque<Moment>,
+    /// Why the current attempt is made.
+    reason: Reason,
+    hook_began: Option<Moment>,
+    child_began: Option<(Moment, LaunchKind)>,
+    stop_began: Option<Moment>,
+    /// When "starting, …" was last said for this launch.
+    said_starting: Option<Moment>,
+    said_skipped: bool,
+}
+
+impl Reporter {
+    /// Speaks for `service`; nothing has happened yet.
+    pub fn new(
+        service: &Service,
+        metrics: Arc<Metrics>,
+        shared: Arc<Shared>,
+        notify: Notify,
+    ) -> Self {
+        Self {
+            teller: Teller::new(&service.name, Arc::clone(&metrics)),
+            status: (*shared.status()).clone(),
+            metrics,
+            shared,
+            notify,
+            startup_timeout: service.policy.startup_timeout,
+            has_readiness: service.policy.readiness.is_some(),
+            budget: service.policy.budget,
+            restarts: VecDeque::new(),
+            reason: Reason::Start,
+            hook_began: None,
+            child_began: None,
+            stop_began: None,
+            said_starting: None,
+            said_skipped: false,
+        }
+    }
+
+    /// Something happened.
+    pub fn fact(&mut self, now: Moment, fact: &Fact) {
+        let news = self.status.tally.fact(now, fact);
+        self.tell(now, fact);
+        if let Some(news) = news {
+            self.outage(now, &news);
+        }
+        let began = self.status.tally.outage().map(|outage| outage.began);
+        self.set_time(now, Metric::OutageStart, &[], began);
+        self.publish(now);
+    }
+
+    /// The service is in this state; `next_attempt` is when the next launch is due, if one is.
+    pub fn state(&mut self, now: Moment, state: State, next_attempt: Option<Moment>) {
+        if state == self.status.state && next_attempt == self.status.next_attempt {
+            return;
+        }
+        self.status.next_attempt = next_attempt;
+        if state != self.status.state {
+            self.metrics.set(Metric::ServiceState, &[self.status.state.label()], 0.0);
+            self.metrics.set(Metric::ServiceState, &[state.label()], 1.0);
+            self.metrics.add(Metric::Transitions, &[state.label()], 1);
+            self.metrics.set(Metric::ServiceUp, &[], flag(state == State::Healthy));
+            self.status.state = state;
+            self.status.since = now;
+        }
+        self.status.summary = self.summary(now);
+        self.notify.state(state, &self.status.summary);
+        self.publish(now);
+    }
+
+    /// A probe answered; `detail` is what else it had to say, for people.
+    pub fn probe_answered(
+        &mut self,
+        now: Moment,
+        role: Role,
+        verdict: Verdict,
+        took: Duration,
+        detail: &str,
+    ) {
+        let word = [role.label()];
+        let before = self.status.probes.get(role.label());
+        let (mut failures, mut passed) = before.map_or((0, None), |a| (a.failures, a.passed));
+        match verdict {
+            Verdict::Pass => (failures, passed) = (0, Some(now)),
+            Verdict::Fail(_) => failures += 1,
+            Verdict::Inconclusive { .. } => {}
+        }
+        self.metrics.add(Metric::ProbeAttempts, &[role.label(), verdict.label()], 1);
+        self.metrics.observe(Metric::ProbeDuration, &word, took);
+        self.metrics.set(Metric::ProbeFailures, &word, failures.into());
+        if !matches!(verdict, Verdict::Inconclusive { .. }) {
+            self.metrics.set(Metric::ProbeSuccess, &word, flag(verdict == Verdict::Pass));
+            self.set_time(now, Metric::ProbeLastSuccess, &word, passed);
+        }
+        let detail = match detail {
+            "" => verdict.to_string(),
+            more => format!("{verdict}: {more}"),
+        };
+        tracing::debug!(
+            service = self.name(),
+            probe = role.label(),
+            result = verdict.label(),
+            "{role} probe after {}: {detail}",
+            human(took)
+        );
+        let answer = Answer { at: now, result: verdict.label(), detail, took, failures, passed };
+        self.status.probes.insert(role.label(), answer);
+        self.publish(now);
+    }
+
+    /// The main process of the child runs under this pid.
+    pub fn child_runs(&mut self, pid: u32) {
+        self.status.pid = Some(pid);
+        self.shared.publish(self.status.clone());
+    }
+
+    /// The loop has turned, so late after what woke it was due; it turns again at `due` at the
+    /// latest, if anything is due.
+    pub fn loop_turned(&mut self, now: Moment, lateness: Duration, due: Option<Moment>) {
+        self.metrics.observe(Metric::LoopLag, &[], lateness);
+        self.shared.loop_turned(now, due);
+        self.notify.loop_turned(now);
+    }
+
+    /// How often the loop must turn at least, for the service manager's sake.
+    pub fn watchdog_period(&self) -> Option<Duration> {
+        self.notify.period()
+    }
+
+    /// An edge has something to tell.
+    pub fn note(&self, note: &Note) {
+        self.teller.note(note);
+    }
+
+    /// For edges on other threads.
+    pub fn teller(&self) -> &Teller {
+        &self.teller
+    }
+
+    /// What the tally made of a fact.
+    fn outage(&mut self, now: Moment, news: &News) {
+        match news {
+            News::Began(outage) => {
+                self.status.counts.incidents += 1;
+                self.metrics.add(Metric::Incidents, &[outage.cause.label()], 1);
+                self.set_time(now, Metric::LastIncident, &[], Some(outage.began));
+            }
+            News::Ended(outage) if outage.cause.is_incident() => {
+                let took = outage.duration().unwrap_or_default();
+                self.status.last_incident = Some(*outage);
+                self.metrics.observe(Metric::Recovery, &[], took);
+                self.metrics.set(Metric::LastRecovery, &[], took.as_secs_f64());
+                self.set_time(now, Metric::LastRecoveryTime, &[], outage.ended);
+                tracing::info!(
+                    service = self.name(),
+                    cause = outage.cause.label(),
+                    reason = self.reason.label(),
+                    "recovered: down for {}, noticed after {}; healthy for {} now",
+                    human(took),
+                    human(outage.detection()),
+                    human(now.since(outage.ended.unwrap_or(now))),
+                );
+            }
+            News::Ended(_) => {}
+        }
+    }
+
+    fn publish(&mut self, now: Moment) {
+        if let Some(budget) = self.budget {
+            while self.restarts.front().is_some_and(|at| now.since(*at) >= budget.window) {
+                self.restarts.pop_front();
+            }
+            let spent = u32::try_from(self.restarts.len()).unwrap_or(u32::MAX);
+            let left = budget.max_restarts.saturating_sub(spent);
+            self.metrics.set(Metric::BudgetRemaining, &[], left.into());
+        }
+        let ready = self.status.state == State::Healthy && self.status.ready;
+        self.metrics.set(Metric::ServiceReady, &[], flag(ready));
+        self.shared.publish(self.status.clone());
+    }
+
+    /// The state in words, with what comes next.
+    fn summary(&self, now: Moment) -> String {
+        let attempt = self.status.attempt;
+        let next = |pace: &str| match self.status.next_attempt {
+            Some(due) => format!("waiting {} {pace}", human(due.since(now))),
+            None => format!("waiting {pace}"),
+        };
+        match self.status.state {
+            State::BootHook => "running the boot hook".to_owned(),
+            State::Starting => format!("starting (attempt {})", attempt.max(1)),
+            State::Healthy => "healthy".to_owned(),
+            State::Degraded => "unhealthy, being taken down".to_owned(),
+            State::Stopping => "being taken down".to_owned(),
+            State::Backoff => next("for the next attempt"),
+            State::SlowRetry => next("for the next attempt, at the slow pace"),
+            State::Maintenance => "held for maintenance".to_owned(),
+            State::Stopped => "stopped".to_owned(),
+        }
+    }
+
+    /// Sets a gauge to the wall clock's time at `moment`; 0 for never.
+    fn set_time(
+        &self,
+        now: Moment,
+        metric: Metric,
+        words: &[&'static str],
+        moment: Option<Moment>,
+    ) {
+        let seconds = moment.map_or(0.0, |moment| since_1970(now, moment).as_secs_f64());
+        self.metrics.set(metric, words, seconds);
+    }
+
+    fn name(&self) -> &str {
+        &self.status.service
+    }
+}
+
+fn flag(yes: bool) -> f64 {
+    if yes { 1.0 } else { 0.0 }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

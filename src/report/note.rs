@@ -1,0 +1,336 @@
+//! What the edges tell: everything worth a line that is not a fact of the state machine.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::Level;
+
+use crate::metrics::{Metric, Metrics};
+use crate::output::Stream;
+use crate::status::human;
+use crate::supervisor::Program;
+
+/// Something that an edge saw or did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Note {
+    /// The supervisor has started.
+    Started {
+        /// What it supervises, the program only: arguments may hold secrets.
+        program: String,
+    },
+    /// The supervisor ends.
+    Ended {
+        /// Its exit code.
+        code: u8,
+    },
+    /// Something in the configuration is valid but probably not what was meant.
+    ConfigWarning {
+        /// What, and the way out.
+        text: String,
+    },
+    /// HTTP is served.
+    Listening {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// HTTP cannot be served yet.
+    CannotListen {
+        /// Where.
+        address: SocketAddr,
+        /// Who holds the port, if that is known.
+        holder: Option<String>,
+        /// Why not.
+        error: String,
+        /// When it is tried again.
+        again_in: Duration,
+    },
+    /// The control socket cannot be made yet.
+    NoControlSocket {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        error: String,
+        /// When it is tried again.
+        again_in: Duration,
+    },
+    /// The boot hook was found.
+    HookFound {
+        /// Where.
+        path: PathBuf,
+        /// It is not executable and is run by `/bin/sh`.
+        by_shell: bool,
+    },
+    /// The health URL answers from the hook's own processes.
+    HookServes {
+        /// Where the hook is.
+        path: PathBuf,
+    },
+    /// Lines of the environment that the hook handed over were refused.
+    HandOverRefused {
+        /// Their numbers, from 1; what they say may be secret.
+        lines: Vec<usize>,
+        /// Why.
+        why: &'static str,
+    },
+    /// A process of an earlier run was still there and is killed.
+    LeftOverKilled {
+        /// Its pid.
+        pid: u32,
+        /// Its name.
+        name: String,
+    },
+    /// A process could not be ended and is left behind at our exit.
+    LeftBehind {
+        /// Its pid.
+        pid: u32,
+        /// Its name.
+        name: String,
+    },
+    /// Nothing can be remembered across runs.
+    StateNotDurable {
+        /// Where it should have been.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// The state directory is in use; we wait for it.
+    StateDirInUse {
+        /// Which.
+        path: PathBuf,
+        /// By whom, in words.
+        holder: String,
+    },
+    /// Who holds the probed port.
+    PortHolder {
+        /// The port.
+        port: u16,
+        /// Who, in words; `None`: it cannot be told.
+        holder: Option<String>,
+    },
+    /// Our output is not being read and the child's is being dropped.
+    OutputDropping {
+        /// Which stream.
+        stream: Stream,
+    },
+    /// The dropping is over.
+    OutputDropped {
+        /// Which stream.
+        stream: Stream,
+        /// Bytes of the child.
+        bytes: u64,
+        /// Lines of our log.
+        log_lines: u64,
+    },
+    /// A program could not be prepared as configured; it goes on without.
+    LaunchDegraded {
+        /// Which.
+        program: Program,
+        /// What does not work, and why.
+        text: String,
+    },
+    /// A helper thread panicked.
+    ThreadPanicked {
+        /// Which.
+        thread: &'static str,
+        /// What it said.
+        message: String,
+        /// When it starts again.
+        again_in: Duration,
+    },
+    /// HUP came: there is no reload.
+    HupIgnored,
+}
+
+/// Tells notes, from any thread.
+#[derive(Clone)]
+pub struct Teller {
+    service: Arc<str>,
+    metrics: Arc<Metrics>,
+}
+
+impl Teller {
+    /// Speaks for the service of this name.
+    pub fn new(service: &str, metrics: Arc<Metrics>) -> Self {
+        Self { service: service.into(), metrics }
+    }
+
+    /// Counts output that was dropped since the last call.
+    pub fn count_dropped(&self, stream: Stream, bytes: u64, log_lines: u64) {
+        self.metrics.add(Metric::OutputDropped, &[stream.label()], bytes);
+        self.metrics.add(Metric::LogDropped, &[], log_lines);
+    }
+
+    /// Turns a note into its log line and its metric.
+    pub fn note(&self, note: &Note) {
+        if let Some((metric, words)) = note.counted() {
+            self.metrics.add(metric, &words, 1);
+        }
+        let service = &*self.service;
+        match note.level() {
+            Level::ERROR => tracing::error!(service, "{note}"),
+            Level::WARN => tracing::warn!(service, "{note}"),
+            _ => tracing::info!(service, "{note}"),
+        }
+    }
+}
+
+impl Note {
+    /// The counter that a note adds to, and its label values.
+    fn counted(&self) -> Option<(Metric, Vec<&'static str>)> {
+        if let Self::ThreadPanicked { thread, .. } = self {
+            return Some((Metric::ThreadPanics, vec![thread]));
+        }
+        let shut = matches!(self, Self::CannotListen { .. } | Self::NoControlSocket { .. });
+        shut.then(|| (Metric::HttpBindFailures, Vec::new()))
+    }
+
+    /// INFO: a person may ask for it. WARN: somebody may want to do something. ERROR: we cannot do
+    /// our job.
+    const fn level(&self) -> Level {
+        match self {
+            Self::Started { .. }
+            | Self::Ended { .. }
+            | Self::Listening { .. }
+            | Self::HookFound { .. }
+            | Self::PortHolder { .. }
+            | Self::HupIgnored => Level::INFO,
+            Self::ConfigWarning { .. }
+            | Self::CannotListen { .. }
+            | Self::NoControlSocket { .. }
+            | Self::HookServes { .. }
+            | Self::HandOverRefused { .. }
+            | Self::LeftOverKilled { .. }
+            | Self::StateNotDurable { .. }
+            | Self::StateDirInUse { .. }
+            | Self::OutputDropping { .. }
+            | Self::OutputDropped { .. }
+            | Self::LaunchDegraded { .. } => Level::WARN,
+            Self::LeftBehind { .. } | Self::ThreadPanicked { .. } => Level::ERROR,
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { program } => {
+                write!(f, "rekindle {} supervises {program}", env!("CARGO_PKG_VERSION"))
+            }
+            Self::Ended { code } => write!(f, "rekindle ends with code {code}"),
+            Self::ConfigWarning { text } => f.write_str(text),
+            Self::Listening { address } => write!(f, "metrics and status at http://{address}"),
+            Self::CannotListen { address, holder, error, again_in } => {
+                write!(f, "cannot listen on {address}: {error}")?;
+                if let Some(holder) = holder {
+                    write!(f, ", it is held by {holder}")?;
+                }
+                write!(f, "; healing goes on without, tried again in {}", human(*again_in))
+            }
+            Self::NoControlSocket { path, error, again_in } => {
+                let (path, again_in) = (path.display(), human(*again_in));
+                write!(f, "cannot make the control socket {path}: {error}; again in {again_in}")
+            }
+            Self::HookFound { path, by_shell } => {
+                let how = if *by_shell { " (not executable: run by /bin/sh)" } else { "" };
+                write!(f, "the boot hook is {}{how}", path.display())
+            }
+            Self::HookServes { path } => {
+                let path = path.display();
+                write!(f, "the hook {path} is running the service itself; give it as the command")
+            }
+            Self::HandOverRefused { lines, why } => {
+                let lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
+                write!(f, "from the hook's environment, ignored: line {}: {why}", lines.join(", "))
+            }
+            Self::LeftOverKilled { pid, name } => {
+                write!(f, "killed pid {pid} ({name}), left over from an earlier run")
+            }
+            Self::LeftBehind { pid, name } => {
+                write!(f, "pid {pid} ({name}) could not be ended and is left behind")
+            }
+            Self::StateNotDurable { path, why } => {
+                write!(f, "nothing is remembered across runs: {}: {why}", path.display())
+            }
+            Self::StateDirInUse { path, holder } => {
+                write!(f, "waiting for {}, in use by {holder}", path.display())
+            }
+            Self::PortHolder { port, holder: Some(holder) } => {
+                write!(f, "port {port} is held by {holder}")
+            }
+            Self::PortHolder { port, holder: None } => write!(
+                f,
+                "who holds port {port} cannot be told (it belongs to another user); taken as ours"
+            ),
+            Self::OutputDropping { stream } => {
+                let stream = stream.label();
+                write!(f, "dropping output: {stream} is not being read")
+            }
+            Self::OutputDropped { stream, bytes, log_lines } => {
+                let (size, stream) = (size(*bytes), stream.label());
+                write!(f, "dropped {size} of the child's output")?;
+                if *log_lines > 0 {
+                    write!(f, " and {log_lines} lines of this log")?;
+                }
+                write!(f, ": {stream} was not being read")
+            }
+            Self::LaunchDegraded { program, text } => write!(f, "{program}: {text}"),
+            Self::ThreadPanicked { thread, message, again_in } => {
+                let again_in = human(*again_in);
+                write!(f, "the {thread} thread panicked, it starts again in {again_in}: {message}")
+            }
+            Self::HupIgnored => f.write_str("HUP has no effect: restart to change the settings"),
+        }
+    }
+}
+
+/// A number of bytes for people: `512 B`, `1.2 MB`.
+#[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+fn size(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    for unit in ["B", "kB", "MB"] {
+        if size < 1000.0 {
+            let decimals = usize::from(unit != "B");
+            return format!("{size:.decimals$} {unit}");
+        }
+        size /= 1000.0;
+    }
+    format!("{size:.1} GB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_address_names_its_holder_and_says_that_healing_goes_on() {
+        let note = Note::CannotListen {
+            address: ([127, 0, 0, 1], 7354).into(),
+            holder: Some("pid 4711 (node)".to_owned()),
+            error: "address in use".to_owned(),
+            again_in: Duration::from_secs(2),
+        };
+        assert_eq!(
+            note.to_string(),
+            "cannot listen on 127.0.0.1:7354: address in use, it is held by pid 4711 (node); \
+             healing goes on without, tried again in 2.0 s"
+        );
+    }
+
+    #[test]
+    fn refused_lines_are_named_by_number_only() {
+        let note = Note::HandOverRefused { lines: vec![2, 5], why: "no `=`" };
+        assert_eq!(note.to_string(), "from the hook's environment, ignored: line 2, 5: no `=`");
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        for (bytes, expected) in
+            [(0, "0 B"), (999, "999 B"), (1_234_567, "1.2 MB"), (5_000_000_000, "5.0 GB")]
+        {
+            assert_eq!(size(bytes), expected);
+        }
+    }
+}

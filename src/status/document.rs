@@ -1,0 +1,306 @@
+//! The document at `/status`: the latest status, worked out for the moment of the request.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::{Answer, Counts, Shared, Status, since_1970};
+use crate::supervisor::{Moment, State};
+use crate::tally::Outage;
+
+/// `/status`, as `docs/status.schema.json` describes it. Times are RFC 3339 in UTC, spans seconds.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the schema describes each")]
+pub struct Report {
+    pub supervisor: SupervisorReport,
+    pub services: Vec<ServiceReport>,
+}
+
+/// The supervisor itself.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the schema describes each")]
+pub struct SupervisorReport {
+    pub version: &'static str,
+    pub pid: u32,
+    pub started: String,
+    pub live: bool,
+}
+
+/// One service.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the schema describes each")]
+pub struct ServiceReport {
+    pub name: String,
+    pub state: &'static str,
+    pub since: String,
+    pub for_seconds: f64,
+    pub summary: String,
+    pub healthy: bool,
+    pub ready: bool,
+    pub pid: Option<u32>,
+    pub attempt: u32,
+    pub next_attempt: Option<String>,
+    pub next_attempt_in_seconds: Option<f64>,
+    pub outage: Option<OutageReport>,
+    pub last_incident: Option<OutageReport>,
+    pub last_exit: Option<ExitReport>,
+    pub probes: BTreeMap<&'static str, AnswerReport>,
+    pub counts: Counts,
+    pub up_seconds: f64,
+    pub down_seconds: f64,
+}
+
+/// A time in which the service was not up.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the schema describes each")]
+pub struct OutageReport {
+    pub cause: &'static str,
+    pub began: String,
+    pub detected_after_seconds: f64,
+    pub seconds: f64,
+}
+
+/// How the child last ended.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the schema describes each")]
+pub struct ExitReport {
+    pub at: String,
+    pub how: String,
+    pub code: u8,
+}
+
+/// The last answer of a probe.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the schema describes each")]
+pub struct AnswerReport {
+    pub at: String,
+    pub result: &'static str,
+    pub detail: String,
+    pub took_seconds: f64,
+    pub consecutive_failures: u32,
+    pub last_success: Option<String>,
+}
+
+impl Report {
+    /// What `/status` says.
+    pub fn new(shared: &Shared) -> Self {
+        let now = shared.clock.now();
+        let status = shared.status();
+        Self {
+            supervisor: SupervisorReport {
+                version: env!("CARGO_PKG_VERSION"),
+                pid: std::process::id(),
+                started: timestamp(now, Moment::ZERO),
+                live: shared.live().is_ok(),
+            },
+            services: vec![ServiceReport::new(now, &status)],
+        }
+    }
+}
+
+impl ServiceReport {
+    fn new(now: Moment, status: &Status) -> Self {
+        let sums = status.tally.sums(now);
+        let healthy = status.state == State::Healthy;
+        Self {
+            name: status.service.clone(),
+            state: status.state.label(),
+            since: timestamp(now, status.since),
+            for_seconds: seconds(now.since(status.since)),
+            summary: status.summary.clone(),
+            healthy,
+            ready: healthy && status.ready,
+            pid: status.pid,
+            attempt: status.attempt,
+            next_attempt: status.next_attempt.map(|moment| timestamp(now, moment)),
+            next_attempt_in_seconds: status.next_attempt.map(|moment| seconds(moment.since(now))),
+            outage: status.tally.outage().map(|outage| OutageReport::new(now, &outage)),
+            last_incident: status.last_incident.map(|outage| OutageReport::new(now, &outage)),
+            last_exit: status.last_exit.as_ref().map(|exit| ExitReport {
+                at: timestamp(now, exit.at),
+                how: exit.how.clone(),
+                code: exit.code,
+            }),
+            probes: status
+                .probes
+                .iter()
+                .map(|(role, answer)| (*role, AnswerReport::new(now, answer)))
+                .collect(),
+            counts: status.counts,
+            up_seconds: seconds(sums.up),
+            down_seconds: seconds(sums.total().saturating_sub(sums.up + sums.pending)),
+        }
+    }
+}
+
+impl OutageReport {
+    fn new(now: Moment, outage: &Outage) -> Self {
+        Self {
+            cause: outage.cause.label(),
+            began: timestamp(now, outage.began),
+            detected_after_seconds: seconds(outage.detection()),
+            seconds: seconds(outage.duration().unwrap_or_else(|| now.since(outage.began))),
+        }
+    }
+}
+
+impl AnswerReport {
+    fn new(now: Moment, answer: &Answer) -> Self {
+        Self {
+            at: timestamp(now, answer.at),
+            result: answer.result,
+            detail: answer.detail.clone(),
+            took_seconds: seconds(answer.took),
+            consecutive_failures: answer.failures,
+            last_success: answer.passed.map(|moment| timestamp(now, moment)),
+        }
+    }
+}
+
+fn timestamp(now: Moment, moment: Moment) -> String {
+    let at = SystemTime::UNIX_EPOCH + since_1970(now, moment);
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+/// Milliseconds are enough for people, and steady in a document.
+fn seconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::Value;
+
+    use super::super::LastExit;
+    use super::*;
+    use crate::clock::Clock;
+
+    const SCHEMA: &str = include_str!("../../docs/status.schema.json");
+
+    /// Checks a document against `docs/status.schema.json`.
+    pub(crate) fn assert_fits_schema(document: &Value) {
+        let schema = serde_json::from_str(SCHEMA).unwrap();
+        fit(&schema, &schema, document, "status").unwrap();
+    }
+
+    /// As much of JSON Schema as ours uses; an unknown keyword fails, so that none is overlooked.
+    fn fit(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
+        for (keyword, wanted) in schema.as_object().unwrap() {
+            let fits = match keyword.as_str() {
+                "$schema" | "$defs" | "title" | "description" | "items" | "properties" => true,
+                "$ref" => {
+                    let pointer = wanted.as_str().unwrap().trim_start_matches('#');
+                    fit(root, root.pointer(pointer).unwrap(), value, at)?;
+                    true
+                }
+                "anyOf" => {
+                    let choices = wanted.as_array().unwrap();
+                    choices.iter().any(|choice| fit(root, choice, value, at).is_ok())
+                }
+                "type" => {
+                    let one = std::slice::from_ref(wanted);
+                    let types = wanted.as_array().map_or(one, Vec::as_slice);
+                    types.iter().any(|wanted| is_of(wanted, value))
+                }
+                "enum" => wanted.as_array().unwrap().contains(value),
+                "minimum" => value.is_null() || value.as_f64() >= wanted.as_f64(),
+                "maximum" => value.is_null() || value.as_f64() <= wanted.as_f64(),
+                "pattern" => humantime::parse_rfc3339(value.as_str().unwrap_or_default()).is_ok(),
+                "required" => {
+                    let names = wanted.as_array().unwrap();
+                    names.iter().all(|name| value.get(name.as_str().unwrap()).is_some())
+                }
+                "additionalProperties" => {
+                    let known = &schema["properties"];
+                    for (name, member) in value.as_object().into_iter().flatten() {
+                        let at = format!("{at}.{name}");
+                        match (known.get(name), wanted) {
+                            (Some(known), _) => fit(root, known, member, &at)?,
+                            (None, Value::Bool(false)) => return Err(format!("{at} is unknown")),
+                            (None, others) => fit(root, others, member, &at)?,
+                        }
+                    }
+                    true
+                }
+                unknown => return Err(format!("{at}: keyword {unknown} is not checked")),
+            };
+            if !fits {
+                return Err(format!("{at}: {value} breaks {keyword} {wanted}"));
+            }
+        }
+        for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+            fit(root, &schema["items"], item, &format!("{at}[{index}]"))?;
+        }
+        Ok(())
+    }
+
+    fn is_of(wanted: &Value, value: &Value) -> bool {
+        match wanted.as_str().unwrap() {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.is_u64(),
+            "number" => value.is_number(),
+            "null" => value.is_null(),
+            other => panic!("type {other} is not checked"),
+        }
+    }
+
+    #[test]
+    fn a_status_with_everything_in_it_fits_the_schema() {
+        let at = Moment::new(Duration::from_millis(1_234));
+        let mut status = Status::new("gateway");
+        let outage = status.tally.outage().unwrap();
+        status.pid = Some(4711);
+        status.next_attempt = Some(at);
+        status.last_incident = Some(Outage { ended: Some(at), ..outage });
+        status.last_exit = Some(LastExit { at, how: "signal 9".to_owned(), code: 137 });
+        let detail = "timeout".to_owned();
+        let took = Duration::from_secs(5);
+        let answer =
+            Answer { at, result: "timeout", detail, took, failures: 2, passed: Some(Moment::ZERO) };
+        status.probes.insert("liveness", answer);
+        let shared = Shared::new(Clock::start(), "gateway");
+        shared.publish(status);
+        let document = serde_json::to_value(Report::new(&shared)).unwrap();
+        assert_fits_schema(&document);
+        let service = &document["services"][0];
+        assert_eq!(service["outage"]["cause"], "boot");
+        assert_eq!(service["last_incident"]["seconds"], 1.234);
+        assert_eq!(service["probes"]["liveness"]["consecutive_failures"], 2);
+    }
+
+    #[test]
+    fn the_schema_refuses_what_is_wrong() {
+        let document = serde_json::to_value(Report::new(&Shared::new(Clock::start(), "gateway")));
+        let document = document.unwrap();
+        let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+        for (pointer, wrong) in [
+            ("/services/0/state", Value::from("dead")),
+            ("/services/0/since", Value::from("yesterday")),
+            ("/services/0/counts", serde_json::json!({})),
+            ("/supervisor/pid", Value::from("1")),
+            ("/services/0/outage", serde_json::json!({"cause": "boot"})),
+        ] {
+            let mut document = document.clone();
+            *document.pointer_mut(pointer).unwrap() = wrong;
+            assert!(fit(&schema, &schema, &document, "status").is_err(), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn the_schema_lists_the_words_of_the_enums() {
+        use crate::metrics::Label;
+        let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+        for (pointer, label) in [
+            ("/$defs/service/properties/state/enum", Label::State),
+            ("/$defs/outage/properties/cause/enum", Label::Cause),
+            ("/$defs/answer/properties/result/enum", Label::ProbeResult),
+        ] {
+            let words = label.words().into_iter().map(Value::from).collect();
+            assert_eq!(schema.pointer(pointer), Some(&Value::Array(words)), "{pointer}");
+        }
+    }
+}

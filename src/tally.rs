@@ -1,0 +1,382 @@
+//! Sums over time: how long the service was up and down, and why; outages, and how they ended.
+//!
+//! Pure: it is told facts with their moments and reads no clock. Counters that a scrape has seen
+//! must never go back, but two things are only known later: whether a failed probe was the
+//! beginning of an outage, and whether a first pass was its end. The seconds in between are held
+//! back as *pending* and booked once that is decided.
+//!
+//! A run begins with an outage (cause `boot`). It is not an incident: nothing broke.
+
+use std::time::Duration;
+
+use crate::supervisor::{Fact, Moment, Role};
+
+/// Why the service is not up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// It has not been up in this run yet.
+    Boot,
+    /// The child exited unexpectedly.
+    Crash,
+    /// The liveness threshold was reached.
+    Unhealthy,
+    /// An operator asked for it.
+    Planned,
+}
+
+impl Cause {
+    /// All of them, in the order of the sums.
+    pub const ALL: &[Self] = &[Self::Boot, Self::Crash, Self::Unhealthy, Self::Planned];
+
+    /// The value of the `cause` label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::Crash => "crash",
+            Self::Unhealthy => "unhealthy",
+            Self::Planned => "planned",
+        }
+    }
+
+    /// Whether an outage of this cause is something that broke.
+    pub const fn is_incident(self) -> bool {
+        match self {
+            Self::Crash | Self::Unhealthy => true,
+            Self::Boot | Self::Planned => false,
+        }
+    }
+}
+
+/// A time during which the service was not up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outage {
+    /// Why.
+    pub cause: Cause,
+    /// When it began: at the exit, or at the first failed probe of those that reached the threshold.
+    pub began: Moment,
+    /// When we knew.
+    pub detected: Moment,
+    /// The first pass that lasted, once there is one.
+    pub ended: Option<Moment>,
+}
+
+impl Outage {
+    /// From its beginning until we knew.
+    pub fn detection(&self) -> Duration {
+        self.detected.since(self.began)
+    }
+
+    /// From its beginning to its end; `None` while it lasts.
+    pub fn duration(&self) -> Option<Duration> {
+        Some(self.ended?.since(self.began))
+    }
+}
+
+/// Up and down time. Neither ever decreases.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sums {
+    /// The service was up.
+    pub up: Duration,
+    /// Not decided yet.
+    pub pending: Duration,
+    down: [Duration; Cause::ALL.len()],
+}
+
+impl Sums {
+    /// The service was not up, because of `cause`.
+    pub fn down(&self, cause: Cause) -> Duration {
+        self.down[cause as usize]
+    }
+
+    /// Everything there is.
+    pub fn total(&self) -> Duration {
+        self.up + self.pending + self.down.iter().sum::<Duration>()
+    }
+
+    fn add_down(&mut self, cause: Cause, span: Duration) {
+        self.down[cause as usize] += span;
+    }
+}
+
+/// What a fact meant for outages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum News {
+    /// Something broke.
+    Began(Outage),
+    /// The service is up, and it lasted.
+    Ended(Outage),
+}
+
+/// The running sums of one service.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    mode: Mode,
+    /// Everything before this is booked.
+    since: Moment,
+    booked: Sums,
+    outage: Option<Outage>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mode {
+    Up,
+    /// Up as far as we know, but a probe has failed.
+    Doubted,
+    Down(Cause),
+    /// A probe passed; whether that lasts is open.
+    Settling(Cause),
+    Ended,
+}
+
+impl Tally {
+    /// Starts at `now`, with the outage of cause `boot`.
+    pub fn new(now: Moment) -> Self {
+        let outage = Outage { cause: Cause::Boot, began: now, detected: now, ended: None };
+        Self {
+            mode: Mode::Down(Cause::Boot),
+            since: now,
+            booked: Sums::default(),
+            outage: Some(outage),
+        }
+    }
+
+    /// Takes in what happened.
+    pub fn fact(&mut self, now: Moment, fact: &Fact) -> Option<News> {
+        match (self.mode, fact) {
+            (Mode::Down(cause), Fact::Healthy { settles, .. }) if cause != Cause::Planned => {
+                self.book(now, Mode::Settling(cause));
+                if *settles { None } else { self.recovered(now) }
+            }
+            (Mode::Settling(_), Fact::Settled) => self.recovered(now),
+            (Mode::Up, Fact::ProbeFailed { role: Role::Liveness, .. }) => {
+                self.book(now, Mode::Doubted);
+                None
+            }
+            (Mode::Doubted, Fact::ProbeRecovered { .. }) => {
+                self.book(now, Mode::Up);
+                None
+            }
+            (Mode::Up | Mode::Doubted, Fact::Unhealthy { .. }) => Some(self.unhealthy(now)),
+            (Mode::Up | Mode::Doubted, Fact::Exited { expected: false, .. }) => {
+                self.book(now, Mode::Down(Cause::Crash));
+                Some(self.begin(Cause::Crash, now, now))
+            }
+            (
+                Mode::Settling(cause),
+                Fact::Unhealthy { .. } | Fact::Exited { expected: false, .. },
+            ) => {
+                self.book(now, Mode::Down(cause));
+                None
+            }
+            (mode, Fact::StopRequested { .. }) if mode != Mode::Ended => {
+                self.book(now, Mode::Down(Cause::Planned));
+                self.outage = None;
+                None
+            }
+            (_, Fact::Finished(_)) => {
+                self.book(now, Mode::Ended);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// The sums until `now`.
+    pub fn sums(&self, now: Moment) -> Sums {
+        let mut sums = self.booked;
+        let span = now.since(self.since);
+        match self.mode {
+            Mode::Up => sums.up += span,
+            Mode::Down(cause) => sums.add_down(cause, span),
+            Mode::Doubted | Mode::Settling(_) => sums.pending += span,
+            Mode::Ended => {}
+        }
+        sums
+    }
+
+    /// The current outage, if there is one; while a pass settles, it is still there.
+    pub fn outage(&self) -> Option<Outage> {
+        self.outage
+    }
+
+    /// The first pass that lasted: pending time was up, and the outage ended where it began.
+    fn recovered(&mut self, now: Moment) -> Option<News> {
+        let passed = self.since;
+        self.book(now, Mode::Up);
+        let outage = Outage { ended: Some(passed), ..self.outage.take()? };
+        Some(News::Ended(outage))
+    }
+
+    /// The threshold is reached: pending time was down.
+    fn unhealthy(&mut self, now: Moment) -> News {
+        let began = if self.mode == Mode::Doubted { self.since } else { now };
+        if self.mode == Mode::Doubted {
+            self.booked.add_down(Cause::Unhealthy, now.since(began));
+            self.since = self.since.max(now);
+        }
+        self.book(now, Mode::Down(Cause::Unhealthy));
+        self.begin(Cause::Unhealthy, began, now)
+    }
+
+    fn begin(&mut self, cause: Cause, began: Moment, detected: Moment) -> News {
+        let outage = Outage { cause, began, detected, ended: None };
+        self.outage = Some(outage);
+        News::Began(outage)
+    }
+
+    /// Books the time since the last booking and goes on in the next mode.
+    fn book(&mut self, now: Moment, next: Mode) {
+        let span = now.since(self.since);
+        match (self.mode, next) {
+            (Mode::Up | Mode::Doubted, _) | (Mode::Settling(_), Mode::Up) => self.booked.up += span,
+            (Mode::Down(cause) | Mode::Settling(cause), _) => self.booked.add_down(cause, span),
+            (Mode::Ended, _) => {}
+        }
+        self.since = self.since.max(now);
+        self.mode = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::supervisor::{Exit, FailKind, Incarnation, Outcome};
+
+    const PASS: Fact = Fact::Healthy { id: Incarnation(1), settles: true };
+    const CRASH: Fact = Fact::Exited { id: Incarnation(1), exit: Exit::Code(1), expected: false };
+    const TOLD: Fact = Fact::Exited { id: Incarnation(1), exit: Exit::Signal(15), expected: true };
+    const UNHEALTHY: Fact = Fact::Unhealthy { kind: FailKind::Timeout, failures: 3 };
+    const STOP: Fact = Fact::StopRequested { again: false };
+    const END: Fact = Fact::Finished(Outcome::Asked { killed: false, left: false });
+
+    fn failed(failures: u32) -> Fact {
+        Fact::ProbeFailed { role: Role::Liveness, kind: FailKind::Timeout, failures, threshold: 3 }
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment::new(Duration::from_secs(seconds))
+    }
+
+    /// up, pending, boot, crash, unhealthy, planned, in seconds.
+    fn seconds(sums: &Sums) -> [u64; 6] {
+        let down = |cause| sums.down(cause).as_secs();
+        [
+            sums.up.as_secs(),
+            sums.pending.as_secs(),
+            down(Cause::Boot),
+            down(Cause::Crash),
+            down(Cause::Unhealthy),
+            down(Cause::Planned),
+        ]
+    }
+
+    fn check(story: &[(u64, Fact)], until: u64, expected: [u64; 6]) -> (Tally, Vec<News>) {
+        let mut tally = Tally::new(Moment::ZERO);
+        let news = story.iter().filter_map(|(when, fact)| tally.fact(at(*when), fact)).collect();
+        assert_eq!(seconds(&tally.sums(at(until))), expected, "{story:?}");
+        (tally, news)
+    }
+
+    #[test]
+    fn until_the_first_pass_that_lasts_it_is_boot() {
+        check(&[], 7, [0, 0, 7, 0, 0, 0]);
+        check(&[(5, PASS)], 9, [0, 4, 5, 0, 0, 0]);
+        check(&[(5, PASS), (15, Fact::Settled)], 20, [15, 0, 5, 0, 0, 0]);
+        check(&[(5, PASS), (8, CRASH)], 10, [0, 0, 10, 0, 0, 0]);
+        let unprobed = Fact::Healthy { id: Incarnation(1), settles: false };
+        check(&[(10, unprobed)], 12, [2, 0, 10, 0, 0, 0]);
+    }
+
+    #[test]
+    fn an_exit_that_nobody_asked_for_begins_a_crash() {
+        let story = [(5, PASS), (15, Fact::Settled), (20, CRASH), (24, PASS), (34, Fact::Settled)];
+        let (tally, news) = check(&story, 40, [31, 0, 5, 4, 0, 0]);
+        let Some(News::Ended(outage)) = news.last() else { panic!("{news:?}") };
+        assert_eq!(outage.duration(), Some(Duration::from_secs(4)));
+        assert_eq!(outage.detection(), Duration::ZERO);
+        assert_eq!(tally.outage(), None);
+    }
+
+    #[test]
+    fn an_outage_of_failed_probes_is_dated_back_to_the_first_of_them() {
+        let begun = [(0, PASS), (10, Fact::Settled), (20, failed(1)), (30, failed(2))];
+        check(&begun, 35, [20, 15, 0, 0, 0, 0]);
+        let story = [&begun[..], &[(40, UNHEALTHY), (41, TOLD)]].concat();
+        let (tally, news) = check(&story, 50, [20, 0, 0, 0, 30, 0]);
+        let outage = tally.outage().unwrap();
+        assert_eq!((outage.began, outage.detection()), (at(20), Duration::from_secs(20)));
+        assert_eq!(news.last(), Some(&News::Began(outage)));
+    }
+
+    #[test]
+    fn failed_probes_below_the_threshold_were_uptime() {
+        let story = [
+            (0, PASS),
+            (10, Fact::Settled),
+            (20, failed(1)),
+            (30, Fact::ProbeRecovered { failures: 1 }),
+        ];
+        let (_, news) = check(&story, 35, [35, 0, 0, 0, 0, 0]);
+        assert_eq!(news.len(), 1, "{news:?}");
+    }
+
+    #[test]
+    fn a_pass_that_does_not_last_leaves_the_outage_as_it_was() {
+        let story = [(0, PASS), (10, Fact::Settled), (20, CRASH), (25, PASS), (28, CRASH)];
+        let (tally, news) = check(&story, 30, [20, 0, 0, 10, 0, 0]);
+        assert_eq!(tally.outage().unwrap().began, at(20));
+        assert_eq!(news.len(), 2, "the end of boot and one crash: {news:?}");
+    }
+
+    #[test]
+    fn a_stop_that_was_asked_for_is_planned_and_no_incident() {
+        let story = [(0, PASS), (10, Fact::Settled), (20, STOP), (23, TOLD)];
+        check(&story, 25, [20, 0, 0, 0, 0, 5]);
+        let ended = [&story[..], &[(24, END)]].concat();
+        let (tally, _) = check(&ended, 100, [20, 0, 0, 0, 0, 4]);
+        assert_eq!(tally.outage(), None);
+    }
+
+    fn any_fact() -> impl Strategy<Value = Fact> {
+        prop::sample::select(vec![
+            PASS,
+            Fact::Healthy { id: Incarnation(1), settles: false },
+            Fact::Settled,
+            failed(1),
+            failed(2),
+            Fact::ProbeRecovered { failures: 1 },
+            UNHEALTHY,
+            CRASH,
+            TOLD,
+            STOP,
+            Fact::Stable,
+        ])
+    }
+
+    proptest! {
+        #[test]
+        fn every_second_is_counted_once_and_no_sum_goes_back(
+            story in prop::collection::vec((0_u64..5, any_fact()), 0..60)
+        ) {
+            let mut tally = Tally::new(Moment::ZERO);
+            let (mut now, mut seen) = (0, Sums::default());
+            for (wait, fact) in story {
+                now += wait;
+                for told in [false, true] {
+                    if told {
+                        tally.fact(at(now), &fact);
+                    }
+                    let sums = tally.sums(at(now));
+                    prop_assert_eq!(sums.total(), Duration::from_secs(now));
+                    prop_assert!(sums.up >= seen.up);
+                    for cause in Cause::ALL.iter().copied() {
+                        prop_assert!(sums.down(cause) >= seen.down(cause));
+                    }
+                    seen = sums;
+                }
+            }
+        }
+    }
+}
