@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::config::{StatusSet, keys, parse_duration};
@@ -72,6 +73,7 @@ pub enum Command {
 pub struct RunArgs {
     /// Configuration file [default: /etc/rekindle/rekindle.toml if no COMMAND is given]
     #[arg(long, value_name = "FILE", env = keys::CONFIG.env, hide_env_values = true)]
+    #[arg(value_parser = file())]
     pub config: Option<PathBuf>,
     /// What lies over the file.
     #[command(flatten)]
@@ -86,6 +88,7 @@ pub struct RunArgs {
 pub struct CheckArgs {
     /// Configuration file [default: /etc/rekindle/rekindle.toml if no COMMAND is given]
     #[arg(value_name = "FILE", env = keys::CONFIG.env, hide_env_values = true)]
+    #[arg(value_parser = file())]
     pub file: Option<PathBuf>,
     /// What lies over the file.
     #[command(flatten)]
@@ -149,6 +152,11 @@ pub struct CompletionsArgs {
     /// The shell
     #[arg(value_name = "SHELL")]
     pub shell: clap_complete::Shell,
+}
+
+/// A path that may be empty, as an unset variable is in a Compose file.
+fn file() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

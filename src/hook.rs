@@ -25,11 +25,11 @@ pub const HAND_OVER_LIMIT: usize = 64 * 1024;
 pub fn command(path: &Path) -> Option<Vec<OsString>> {
     let executable = match fs::metadata(path) {
         Ok(found) => found.permissions().mode() & 0o111 != 0,
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => return None,
-            // It may be there: running it will tell what is wrong.
-            _ => true,
-        },
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+            return None;
+        }
+        // It may be there: running it will tell what is wrong.
+        Err(_) => true,
     };
     let path = path.as_os_str().to_owned();
     Some(if executable { vec![path] } else { vec!["/bin/sh".into(), path] })

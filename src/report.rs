@@ -145,6 +145,11 @@ impl Reporter {
         self.publish(now);
     }
 
+    /// How long the service has been out by now; zero if it is not.
+    pub fn outage_so_far(&self, now: Moment) -> Duration {
+        self.status.tally.outage().map_or(Duration::ZERO, |outage| now.since(outage.began))
+    }
+
     /// The main process of the child runs under this pid.
     pub fn child_runs(&mut self, pid: u32) {
         self.status.pid = Some(pid);

@@ -151,6 +151,14 @@ impl Supervisor {
         self.phase.state()
     }
 
+    /// When the next attempt is due, while one is waited for.
+    pub const fn next_attempt(&self) -> Option<Moment> {
+        match self.phase {
+            Phase::BackingOff { until, .. } => Some(until),
+            _ => None,
+        }
+    }
+
     /// Where we are.
     pub const fn phase(&self) -> &Phase {
         &self.phase

@@ -16,8 +16,11 @@ pub const STDOUT: &str = "stdout";
 /// The thread that writes to stderr.
 pub const STDERR: &str = "stderr";
 
+/// The thread that writes to the state directory.
+pub const STATE: &str = "state";
+
 /// The names of all helper threads.
-pub const NAMES: &[&str] = &[HTTP, STDOUT, STDERR];
+pub const NAMES: &[&str] = &[HTTP, STDOUT, STDERR, STATE];
 
 /// Enough for our shallow stacks; memory that is never touched costs nothing, but a limit on
 /// address space would count it.

@@ -88,11 +88,7 @@ fn nothing_to_run_is_wrong_usage() {
     }
     let told = rekindle(&["run"], &[("REKINDLE_CONFIG", "")]);
     assert_eq!(told.code, Some(2));
-    assert_snapshot!(told.stderr, @"
-    error: a value is required for '--config <FILE>' but none was supplied
-
-    For more information, try '--help'.
-    ");
+    assert_snapshot!(told.stderr, @"rekindle: nothing to run: give a command after --, or a file with --config, or write /etc/rekindle/rekindle.toml (see `rekindle run --help`)");
 }
 
 #[test]

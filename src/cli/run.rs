@@ -1,10 +1,250 @@
-//! `rekindle run`: not merged.
+//! `rekindle run`: puts the house in order, then supervises until it is over.
 
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::Config;
+use tokio::task::LocalSet;
 
-/// Runs the supervisor.
-pub fn run(_config: Config, _warnings: &[String]) -> ExitCode {
-    ExitCode::FAILURE
+use crate::clock::Clock;
+use crate::config::{CgroupMode, Config, Output, Service};
+use crate::driver::{self, Driver, Orders, Received, Setup, Signals, Unprobable};
+use crate::http;
+use crate::log;
+use crate::metrics::Metrics;
+use crate::notify::Notify;
+use crate::output::Writers;
+use crate::paths::{self, Environment, PathError};
+use crate::process::cgroup::Cgroup;
+use crate::process::instance::{InUse, Instance};
+use crate::process::{Mark, Orphans, port, reaper, reserve_hand_over_descriptor};
+use crate::report::{Note, Reporter, Teller};
+use crate::state::Recorder;
+use crate::status::Shared;
+
+/// How long a state directory that is in use is waited for, and how often it is looked at.
+const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+const LOCK_AGAIN: Duration = Duration::from_millis(500);
+
+/// The last log lines get so long to be written when stderr is slow.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Exit code when the state directory stays in use (`EX_CANTCREAT`).
+const IN_USE: u8 = 73;
+/// Exit code for a configuration that cannot be used (`EX_CONFIG`).
+const UNUSABLE: u8 = 78;
+
+/// Why supervision does not begin.
+#[derive(Debug, thiserror::Error)]
+enum NotStarted {
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    #[error(transparent)]
+    Path(#[from] PathError),
+    #[error(transparent)]
+    Probe(#[from] Unprobable),
+    #[error(transparent)]
+    InUse(#[from] InUse),
+    /// A stop signal came before anything was started.
+    #[error("stopped before anything was started")]
+    Stopped,
+}
+
+impl NotStarted {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::System(_) => 1,
+            Self::Path(_) | Self::Probe(_) => UNUSABLE,
+            Self::InUse(_) => IN_USE,
+            Self::Stopped => 0,
+        }
+    }
+}
+
+/// Supervises until the service ends for good, and gives the exit code that says how.
+pub fn run(config: Config, warnings: &[String]) -> ExitCode {
+    reserve_hand_over_descriptor();
+    let writers = match Writers::start() {
+        Ok(writers) => writers,
+        Err(error) => return refuse(&NotStarted::System(error)),
+    };
+    // A panic on this thread ends the program, but not before the tree is killed and the log
+    // written: the driver does the one while it unwinds, the flush below the other.
+    let flush = writers.clone();
+    let supervised = std::panic::catch_unwind(move || supervise(config, warnings, writers));
+    let code = match supervised {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(error)) => refuse(&error),
+        Err(_) => ExitCode::FAILURE,
+    };
+    flush.flush(FLUSH_PATIENCE);
+    code
+}
+
+fn refuse(error: &NotStarted) -> ExitCode {
+    // If stderr is closed nobody can be told; the exit code still says it.
+    writeln!(io::stderr(), "rekindle: {error}").ok();
+    ExitCode::from(error.exit_code())
+}
+
+fn supervise(config: Config, warnings: &[String], writers: Writers) -> Result<u8, NotStarted> {
+    let Config { supervisor, services } = config;
+    let Some(service) = services.into_iter().next() else {
+        return Err(io::Error::other("there is no service to supervise").into());
+    };
+    let clock = Clock::start();
+    let metrics = Arc::new(Metrics::new(&service));
+    log::init(supervisor.log_level, supervisor.log_format, &writers, Arc::clone(&metrics));
+    let teller = Teller::new(&service.name, Arc::clone(&metrics));
+    reaper::adopt_orphans()?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let house = House { supervisor, service, clock, metrics, writers, teller };
+    let code = LocalSet::new().block_on(&runtime, house.live(warnings));
+    // A name lookup that hangs must not hold up our end.
+    runtime.shutdown_background();
+    code
+}
+
+/// What every part of the supervision is built from.
+struct House {
+    supervisor: crate::config::Supervisor,
+    service: Service,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    writers: Writers,
+    teller: Teller,
+}
+
+impl House {
+    async fn live(self, warnings: &[String]) -> Result<u8, NotStarted> {
+        let mut signals = Signals::listen()?;
+        let program = self.service.command.first().cloned().unwrap_or_default();
+        self.teller.note(&Note::Started { program });
+        for warning in warnings {
+            self.teller.note(&Note::ConfigWarning { text: warning.clone() });
+        }
+        let probers = driver::prepare(&self.service)?;
+
+        let env = Environment::of_process();
+        let name = &self.supervisor.name;
+        let state_dir = paths::state_dir(self.supervisor.state_dir.as_deref(), name, &env).ok();
+        let instance = self.open(state_dir.as_deref(), &mut signals.orders).await?;
+        let control = paths::control_socket(name, state_dir.as_deref(), &env)?;
+
+        let shared = Arc::new(Shared::new(self.clock, &self.service.name));
+        let http = self.open_doors(control, &shared)?;
+        let mark = Mark { instance: instance.id, service: self.service.name.clone() };
+        let recorder = match instance.records {
+            Ok(records) => Recorder::start(&self.service.name, records, self.teller.clone())?,
+            Err(_) => Recorder::nowhere(),
+        };
+        let orphans = if reaper::is_init() { Orphans::OnlyIdentified } else { Orphans::AllOurs };
+        let cgroup = self.cgroup(&mark);
+        let reporter = Reporter::new(&self.service, self.metrics, shared, Notify::from_env());
+        let pumped = is_pumped(&self.service);
+        let driver = Driver::new(Setup {
+            service: self.service,
+            clock: self.clock,
+            mark,
+            earlier: instance.earlier,
+            recorder,
+            orphans,
+            cgroup: cgroup.clone(),
+            probers,
+            http,
+            pumped,
+            reporter,
+            signals,
+        });
+        let code = driver.run().await.exit_code();
+        if let Some(cgroup) = cgroup
+            && let Err(error) = cgroup.remove()
+        {
+            tracing::debug!("the cgroup stays: {error}");
+        }
+        self.teller.note(&Note::Ended { code });
+        Ok(code)
+    }
+
+    /// Opens the state directory, waiting for another supervisor that still uses it.
+    async fn open(
+        &self,
+        state_dir: Option<&Path>,
+        orders: &mut Orders,
+    ) -> Result<Instance, NotStarted> {
+        let Some(directory) = state_dir else {
+            let why = "there is no home directory; give --state-dir".to_owned();
+            let path = PathBuf::from("~/.local/state/rekindle");
+            self.teller.note(&Note::StateNotDurable { path, why });
+            return Ok(Instance::for_this_run(String::new()));
+        };
+        let give_up_at = self.clock.now() + LOCK_PATIENCE;
+        let mut told = false;
+        loop {
+            match Instance::open(directory) {
+                Ok(instance) => {
+                    self.tell_of(&instance, directory);
+                    return Ok(instance);
+                }
+                Err(in_use) if self.clock.now() >= give_up_at => return Err(in_use.into()),
+                Err(in_use) if !told => {
+                    told = true;
+                    let (path, holder) = (directory.to_owned(), in_use.holder());
+                    self.teller.note(&Note::StateDirInUse { path, holder });
+                }
+                Err(_) => {}
+            }
+            tokio::select! {
+                received = orders.next() => {
+                    if received == Received::Stop {
+                        return Err(NotStarted::Stopped);
+                    }
+                }
+                () = tokio::time::sleep(LOCK_AGAIN) => {}
+            }
+        }
+    }
+
+    fn tell_of(&self, instance: &Instance, directory: &Path) {
+        for text in &instance.warnings {
+            self.teller.note(&Note::ConfigWarning { text: text.clone() });
+        }
+        if let Err(why) = &instance.records {
+            let (path, why) = (directory.to_owned(), why.clone());
+            self.teller.note(&Note::StateNotDurable { path, why });
+        }
+    }
+
+    fn open_doors(&self, control: PathBuf, shared: &Arc<Shared>) -> io::Result<http::Handle> {
+        http::start(http::Setup {
+            listen: self.supervisor.listen,
+            control: Some(control),
+            holder_of: port::listener_of,
+            shared: Arc::clone(shared),
+            metrics: Arc::clone(&self.metrics),
+            writers: self.writers.clone(),
+            teller: self.teller.clone(),
+        })
+    }
+
+    fn cgroup(&self, mark: &Mark) -> Option<Cgroup> {
+        if self.supervisor.cgroup == CgroupMode::Off {
+            return None;
+        }
+        Cgroup::create(mark, self.supervisor.cgroup)
+            .inspect_err(|why| tracing::debug!("no cgroup of our own: {why}"))
+            .ok()
+    }
+}
+
+/// On a terminal the child writes to it itself, so that it knows that there is one.
+fn is_pumped(service: &Service) -> bool {
+    match service.output {
+        Output::Pump => true,
+        Output::Inherit => false,
+        Output::Auto => !(io::stdout().is_terminal() && io::stderr().is_terminal()),
+    }
 }

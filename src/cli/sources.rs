@@ -17,7 +17,8 @@ pub const DEFAULT_FILE: &str = "/etc/rekindle/rekindle.toml";
 pub enum NoConfig {
     /// Nobody said what to run.
     #[error(
-        "nothing to run: give a command after --, or a file with --config, or write {DEFAULT_FILE}"
+        "nothing to run: give a command after --, or a file with --config, or write {DEFAULT_FILE} \
+         (see `rekindle run --help`)"
     )]
     Nothing,
     /// The file cannot be read.

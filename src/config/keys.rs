@@ -207,7 +207,7 @@ pub const KEYS: &[Key] = &[
         "service.NAME.command",
         List("texts"),
         "Program and its arguments. \
-         No shell is involved; `${VAR}` is replaced from the environment and `$$` is a dollar. \
+         No shell is involved; `${VAR}` is replaced from the environment, `$${` stands for `${`. \
          Without a file it is what follows `--`, taken as it is.",
     )
     .example(r#"["openclaw", "gateway", "run", "--port", "18789"]"#)
@@ -337,7 +337,7 @@ pub const KEYS: &[Key] = &[
         "service.NAME.env",
         Table("texts"),
         "Environment variables of the child, on top of the others. \
-         `${VAR}` is replaced from our own environment and `$$` is a dollar.",
+         `${VAR}` is replaced from our own environment, `$${` stands for `${`.",
     )
     .example(r#"{ LOG_DIR = "${HOME}/logs" }"#),
     key(

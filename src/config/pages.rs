@@ -158,7 +158,7 @@ A flag wins over the environment, the environment over the file, the file over t
 - Relative paths in the file start in the file's directory, those in flags in the working directory.
   The program in `command`, `repair` and `exec` is looked up as a shell would do it.
 - `${VAR}` in `command` and `env` of the file is replaced from Rekindle's environment.
-  `$$` is a dollar, any other dollar stays, and a variable that is not set is an error.
+  `$${` stands for `${`, any other dollar stays, and a variable that is not set is an error.
   A command given after `--` is taken as it is.
 - Unknown keys are errors.
 - An empty environment variable counts as unset, and no `REKINDLE_*` variable is passed on.

@@ -66,7 +66,7 @@ fn the_file_of_the_design_is_read_as_it_is_meant() {
         [supervisor]
         listen = "off"
         [service.gateway]
-        command = ["openclaw", "gateway", "run", "--port", "${PORT}", "$$5 $HOME"]
+        command = ["openclaw", "gateway", "run", "--port", "${PORT}", "$${PORT} $$"]
         health = "http://127.0.0.1:18789/health"
         boot_hook = { path = "boot.sh", timeout = "1m", user = "root" }
         on_boot_failure = "exit"
@@ -89,7 +89,7 @@ fn the_file_of_the_design_is_read_as_it_is_meant() {
         action = "repair-once"
         "#,
     );
-    assert_eq!(service.command[4..], ["18789", "$5 $HOME"]);
+    assert_eq!(service.command[4..], ["18789", "${PORT} $$"]);
     let hook = service.boot_hook.unwrap();
     assert_eq!((hook.path, hook.user.as_deref()), ("/srv/boot.sh".into(), Some("root")));
     let policy = service.policy;
@@ -158,6 +158,7 @@ fn each_mistake_is_told_with_its_line_its_value_and_the_way_out() {
         (r#"env = { REKINDLE_X = "s3cret" }"#, "is ours and is not passed on"),
         ("limits = { files = 1 }", "limits.files is not a resource limit: use as, core"),
         (r#"limits = { nofile = "9:1" }"#, "has a soft limit above the hard one"),
+        (r#"limits = { nofile = "unlimited:9" }"#, "has a soft limit above the hard one"),
         (r#"limits = { nofile = "many" }"#, "is not a limit"),
         ("repair = []", "names no program"),
         (r#"on_exit = [{ codes = [256], action = "slow" }]"#, "is not a list of exit codes"),

@@ -329,31 +329,55 @@ fn json(value: &Value) -> Result<serde_json::Value, String> {
     })
 }
 
-/// Replaces `${VAR}` from the environment and `$$` by a dollar; any other dollar stays.
+/// Replaces `${VAR}` from the environment; `$${` stands for `${`.
 ///
+/// Any other dollar stays, so that `$$`, `$1` and `$HOME` reach a shell as they were written.
 /// A refusal names the variable and never shows the text around it, which may be secret.
 pub(super) fn expand(text: &str, environment: &BTreeMap<String, String>) -> Result<String, String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some((before, after)) = rest.split_once('$') {
-        expanded.push_str(before);
-        if let Some(after) = after.strip_prefix('$') {
-            expanded.push('$');
-            rest = after;
-        } else if let Some(after) = after.strip_prefix('{') {
-            let (name, after) = after
-                .split_once('}')
-                .ok_or("has a ${ without its }: close it, or write $$ for a dollar")?;
-            let value = environment.get(name).ok_or_else(|| {
-                format!("uses ${{{name}}}, which is not set: set {name}, or write $${{{name}}} to keep the text")
-            })?;
-            expanded.push_str(value);
-            rest = after;
-        } else {
-            expanded.push('$');
-            rest = after;
+    while let Some((before, after)) = rest.split_once("${") {
+        rest = after;
+        if let Some(before) = before.strip_suffix('$') {
+            expanded.extend([before, "${"]);
+            continue;
         }
+        let (name, after) = after
+            .split_once('}')
+            .ok_or("has a ${ without its }: close it, or write $${ to keep the text")?;
+        let value = environment.get(name).ok_or_else(|| {
+            format!(
+                "uses ${{{name}}}, which is not set: set {name}, or write $${{ to keep the text"
+            )
+        })?;
+        expanded.extend([before, value]);
+        rest = after;
     }
     expanded.push_str(rest);
     Ok(expanded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_dollar_and_a_brace_are_ours_the_rest_is_the_shells() {
+        let environment = [("A", "1"), ("EMPTY", "")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let environment = environment.into();
+        for (written, meant) in [
+            ("a${A}b${A}", "a1b1"),
+            ("${EMPTY}", ""),
+            ("echo $$ $1 $HOME $", "echo $$ $1 $HOME $"),
+            ("$${A} ${A}", "${A} 1"),
+            ("$$${A}", "$${A}"),
+            ("$${", "${"),
+            ("a}b", "a}b"),
+        ] {
+            assert_eq!(expand(written, &environment).as_deref(), Ok(meant), "{written}");
+        }
+        for wrong in ["${A", "${B}", "${}", "${ A }"] {
+            expand(wrong, &environment).expect_err(wrong);
+        }
+    }
 }

@@ -136,13 +136,20 @@ fn slow_connections_do_not_keep_others_from_an_answer() {
     let slow: Vec<TcpStream> = (0..1000)
         .map(|_| {
             let mut stream = server.connect();
+            // Less than what a slow header is given.
+            stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
             // Some are pushed out at once, which is the point.
             drop(stream.write_all(b"GET /metrics HT"));
             stream
         })
         .collect();
     assert_eq!(code(&server.ask("GET /metrics")), "200");
-    drop(slow);
+    let mut oldest = &slow[0];
+    let closed = oldest.read(&mut [0]).map_err(|error| error.kind());
+    assert!(
+        matches!(closed, Ok(0) | Err(io::ErrorKind::ConnectionReset)),
+        "the oldest makes room: {closed:?}"
+    );
 }
 
 #[test]
@@ -218,6 +225,36 @@ fn after_a_panic_everything_is_served_again_and_pipes_stay_open() {
     write.write_all(b"two\n").unwrap();
     stdout.read_exact(&mut seen).unwrap();
     assert_eq!(&seen, b"two\n");
+}
+
+#[test]
+fn a_burst_of_dropped_output_is_said_when_it_begins_and_when_it_is_over() {
+    let service = crate::report::tests::service();
+    let metrics = Arc::new(Metrics::new(&service));
+    let teller = Teller::new(&service.name, Arc::clone(&metrics));
+    let mut burst = Burst::default();
+    let dropped = |child_bytes, log_lines| Dropped { log_lines, child_bytes };
+    let lines = crate::report::tests::logged(|| {
+        for seen in [(0, 0), (500, 0), (1_200_000, 2), (1_200_000, 2), (1_200_000, 2)] {
+            burst.look(Stream::Stdout, dropped(seen.0, seen.1), &teller);
+        }
+        burst.look(Stream::Stdout, dropped(1_300_000, 2), &teller);
+        burst.look(Stream::Stdout, dropped(1_300_000, 2), &teller);
+    });
+    assert_eq!(
+        lines,
+        [
+            "WARN  dropping output: stdout is not being read",
+            "WARN  dropped 1.2 MB of the child's output and 2 lines of this log: \
+             stdout was not being read",
+            "WARN  dropping output: stdout is not being read",
+            "WARN  dropped 100.0 kB of the child's output: stdout was not being read",
+        ]
+    );
+    let page = metrics.page(&crate::metrics::Readings::default());
+    let sum = "rekindle_output_dropped_bytes_total{service=\"gateway\",stream=\"stdout\"} 1300000";
+    assert!(page.contains(sum), "{page}");
+    assert!(page.contains("rekindle_log_dropped_lines_total 2"), "{page}");
 }
 
 fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {

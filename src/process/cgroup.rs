@@ -3,7 +3,7 @@
 //! It is used only where a part of the hierarchy was given to us (version 2): otherwise it belongs
 //! to whoever manages it. Without one, everything works through `/proc`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::Mark;
 use crate::config::CgroupMode;
 
 /// A cgroup directly below our own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cgroup {
     directory: PathBuf,
 }
@@ -81,10 +81,7 @@ impl Cgroup {
 
     /// Kills everything in it at once. Kernels before 5.14 cannot; the tree signals each member.
     pub fn kill(&self) {
-        let write = |mut file: File| io::Write::write_all(&mut file, b"1");
-        // Best effort: SIGKILL to each member follows in any case.
-        let _ =
-            OpenOptions::new().write(true).open(self.directory.join("cgroup.kill")).and_then(write);
+        fs::write(self.directory.join("cgroup.kill"), "1").ok();
     }
 
     /// Removes it; fails while anything in it is alive.

@@ -16,7 +16,7 @@ use crate::supervisor::Errno;
 
 /// An `env_file` that is needed and cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("cannot read env_file {path:?}: {}; begin its name with `-` if it may be missing", super::reason(errno.0))]
+#[error("cannot read env_file {}: {}; begin its name with `-` if it may be missing", path.display(), super::reason(errno.0))]
 pub struct EnvError {
     /// The file.
     pub path: PathBuf,
@@ -72,7 +72,10 @@ fn environment_from(
                 let (variables, bad) = parse_file(&text);
                 env.extend(variables);
                 warnings.extend(bad.iter().map(|line| {
-                    format!("env_file {:?} line {line} is ignored: it is not NAME=VALUE", file.path)
+                    format!(
+                        "env_file {} line {line} is ignored: it is not NAME=VALUE",
+                        file.path.display()
+                    )
                 }));
             }
             Err(error) if file.optional && error.kind() == io::ErrorKind::NotFound => {}
@@ -221,10 +224,7 @@ mod tests {
             (MARK_VARIABLE, "ab/gateway"),
         ];
         assert_eq!(env, pairs(&expected).into_iter().collect());
-        assert_eq!(
-            warnings,
-            [format!("env_file {path:?} line 5 is ignored: it is not NAME=VALUE")]
-        );
+        assert_eq!(warnings, [format!("env_file {path} line 5 is ignored: it is not NAME=VALUE")]);
     }
 
     #[test]
@@ -242,7 +242,7 @@ mod tests {
         };
         let error = environment(sources).expect_err("missing");
         assert_eq!(error, EnvError { path, errno: Errno(libc::ENOENT) });
-        let text = "cannot read env_file \"/nonexistent/env\": no such file or directory; \
+        let text = "cannot read env_file /nonexistent/env: no such file or directory; \
             begin its name with `-` if it may be missing";
         assert_eq!(error.to_string(), text);
     }

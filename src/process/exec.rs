@@ -16,6 +16,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::launch::{Input, Launchable, Process, SpawnError, Step};
 use super::proc;
@@ -24,6 +26,9 @@ use crate::supervisor::Exit;
 
 /// The descriptor on which the boot hook finds its hand-over file.
 const HAND_OVER_FD: i32 = 3;
+
+/// So many descriptors are looked at where the kernel cannot close a range at once.
+const MOST_CLOSED: i32 = 65_536;
 
 /// Starts a program as leader of its own process group.
 ///
@@ -85,7 +90,7 @@ pub fn take_terminal_back() {
         }
     }
     // Not a terminal, or not ours: there is nothing to take back.
-    let _ = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), rustix::process::getpgrp());
+    rustix::termios::tcsetpgrp(rustix::stdio::stdin(), rustix::process::getpgrp()).ok();
     // SAFETY: the set was written by the successful call above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
 }
@@ -99,7 +104,7 @@ pub fn signal(number: i32) -> Option<Signal> {
 /// A child of ours that has ended and has not been reaped, if there is one; it stays unreaped.
 ///
 /// An error is `ECHILD` if we have no children at all.
-pub fn peek_any_dead() -> io::Result<Option<(u32, Exit)>> {
+pub(super) fn peek_any_dead() -> io::Result<Option<(u32, Exit)>> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: `info` is a valid place for the kernel's answer.
@@ -117,6 +122,12 @@ pub fn peek_any_dead() -> io::Result<Option<(u32, Exit)>> {
     Ok(u32::try_from(pid).ok().filter(|pid| *pid > 0).map(|pid| (pid, exit)))
 }
 
+/// A pidfd that can be awaited: it is readable once its process has ended.
+pub(super) fn awaitable(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an owned descriptor is always the same one, and stays open while it is registered.
+    Ok(unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?)
+}
+
 /// What the new process does between fork and exec.
 struct Setup {
     supervisor: Pid,
@@ -128,6 +139,7 @@ struct Setup {
     no_new_privs: bool,
     foreground: bool,
     hand_over: Option<OwnedFd>,
+    /// One more than the highest descriptor that may be open.
     descriptors: i32,
 }
 
@@ -147,7 +159,9 @@ impl Setup {
             no_new_privs: launchable.no_new_privs,
             foreground: launchable.stdin == Input::Inherit,
             hand_over: launchable.hand_over,
-            descriptors: descriptors.map_or(65_536, |most| i32::try_from(most).unwrap_or(65_536)),
+            descriptors: descriptors.map_or(MOST_CLOSED, |most| {
+                i32::try_from(most).map_or(MOST_CLOSED, |most| most.min(MOST_CLOSED))
+            }),
         })
     }
 
@@ -183,7 +197,7 @@ impl Setup {
 
     fn limit(&self) -> io::Result<()> {
         for (resource, limit) in &self.limits {
-            rustix::process::setrlimit(*resource, limit.clone()).map_err(in_step(Step::Limits))?;
+            rustix::process::setrlimit(*resource, *limit).map_err(in_step(Step::Limits))?;
         }
         if let Some(umask) = self.umask {
             rustix::process::umask(umask);
@@ -191,7 +205,7 @@ impl Setup {
         // We may be protected from the OOM killer, the child shall not be. Best effort.
         let path = c"/proc/self/oom_score_adj";
         if let Ok(file) = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
-            let _ = rustix::io::write(&file, b"0");
+            rustix::io::write(&file, b"0").ok();
         }
         Ok(())
     }
@@ -244,7 +258,7 @@ fn enter_foreground() {
     // SAFETY: async-signal-safe; the disposition is set back by `default_signals`.
     unsafe { libc::signal(libc::SIGTTOU, libc::SIG_IGN) };
     // Not a terminal, or not ours: there is nothing to take.
-    let _ = rustix::termios::tcsetpgrp(rustix::stdio::stdin(), rustix::process::getpgrp());
+    rustix::termios::tcsetpgrp(rustix::stdio::stdin(), rustix::process::getpgrp()).ok();
 }
 
 /// All dispositions default, no signal blocked: ignored signals would outlive the exec.

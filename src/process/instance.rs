@@ -50,12 +50,19 @@ pub struct Record {
 
 /// Another supervisor uses the state directory.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("state directory {directory:?} is in use by {}; stop it, or give another --state-dir", holder(*pid))]
+#[error("state directory {} is in use by {}; stop it, or give another --state-dir", directory.display(), holder(*pid))]
 pub struct InUse {
     /// The directory.
     pub directory: PathBuf,
     /// Who uses it, as far as the lock file tells.
     pub pid: Option<u32>,
+}
+
+impl InUse {
+    /// Who uses it, in words.
+    pub fn holder(&self) -> String {
+        holder(self.pid)
+    }
 }
 
 fn holder(pid: Option<u32>) -> String {
@@ -102,13 +109,16 @@ impl Instance {
         // Proves that the directory can be written, and drops what was wrong with the file.
         let records = match records.write_anew() {
             Ok(()) => Ok(records),
-            Err(error) => Err(format!("cannot write {:?}: {error}", directory.join(FILE))),
+            Err(error) => Err(format!("cannot write {}: {error}", directory.join(FILE).display())),
         };
-        warnings.iter_mut().for_each(|warning| warning.insert_str(0, &format!("{directory:?}: ")));
+        for warning in &mut warnings {
+            warning.insert_str(0, &format!("{}: ", directory.display()));
+        }
         Ok(Self { id, earlier, warnings, records })
     }
 
-    fn for_this_run(why: String) -> Self {
+    /// An instance whose id nobody will know after this run, and `why`.
+    pub fn for_this_run(why: String) -> Self {
         Self { id: random_id(), earlier: Vec::new(), warnings: Vec::new(), records: Err(why) }
     }
 }
@@ -165,7 +175,7 @@ enum Refused {
 /// The opened directory, and its lock.
 fn prepare(directory: &Path) -> Result<(OwnedFd, OwnedFd), Refused> {
     let cannot = |what: &str, error: io::Error| {
-        Refused::NotWritable(format!("cannot {what} {directory:?}: {error}"))
+        Refused::NotWritable(format!("cannot {what} {}: {error}", directory.display()))
     };
     if let Some(parent) = directory.parent() {
         fs::create_dir_all(parent).map_err(|error| cannot("create", error))?;
@@ -186,15 +196,16 @@ fn prepare(directory: &Path) -> Result<(OwnedFd, OwnedFd), Refused> {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             let mut text = String::new();
-            let _ = fs::File::from(lock).take(32).read_to_string(&mut text);
+            fs::File::from(lock).take(32).read_to_string(&mut text).ok();
             return Err(Refused::InUse(text.trim().parse().ok()));
         }
         Err(errno) => return Err(cannot("lock", errno.into())),
     }
     // Only for whoever finds the lock taken; it holds without.
     let pid = format!("{}\n", std::process::id());
-    let _ =
-        rustix::fs::ftruncate(&lock, 0).and_then(|()| rustix::io::pwrite(&lock, pid.as_bytes(), 0));
+    rustix::fs::ftruncate(&lock, 0)
+        .and_then(|()| rustix::io::pwrite(&lock, pid.as_bytes(), 0))
+        .ok();
     Ok((handle, lock))
 }
 
@@ -214,7 +225,7 @@ fn read(directory: &OwnedFd) -> (Option<(String, Vec<Record>)>, Vec<String>) {
     }
     let Some((id, records, torn)) = parse(&bytes) else {
         // A file that vanished meanwhile, or a directory in its place, is as good as gone.
-        let _ = rustix::fs::renameat(directory, FILE, directory, QUARANTINE);
+        rustix::fs::renameat(directory, FILE, directory, QUARANTINE).ok();
         let warning =
             format!("{FILE} makes no sense and was moved to {QUARANTINE}; a new id is made");
         return (None, vec![warning]);
@@ -254,7 +265,7 @@ fn random_id() -> String {
     if rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty()).is_err() {
         bytes[..4].copy_from_slice(&std::process::id().to_ne_bytes());
     }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 #[cfg(test)]
@@ -353,7 +364,7 @@ mod tests {
                     && !partial(&whole[..length]),
                 "{length}"
             );
-            let _ = fs::remove_file(scratch.path().join(QUARANTINE));
+            fs::remove_file(scratch.path().join(QUARANTINE)).ok();
         }
     }
 

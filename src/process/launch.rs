@@ -250,7 +250,9 @@ impl SpawnError {
         let reason = super::reason(errno);
         let problem = match (step, cwd) {
             (Step::Exec, _) => format!("{reason}{}", exec_hint(program, env, errno)),
-            (Step::Chdir, Some(cwd)) => format!("cannot {} {cwd:?}: {reason}", step.text()),
+            (Step::Chdir, Some(cwd)) => {
+                format!("cannot {} {}: {reason}", step.text(), cwd.display())
+            }
             _ => format!("cannot {}: {reason}{}", step.text(), setup_hint(step, errno)),
         };
         Self { program: program.to_string_lossy().into_owned(), step, errno: Errno(errno), problem }
@@ -320,7 +322,7 @@ mod tests {
                 "x",
                 Some("/nope"),
                 Step::Chdir.encode(libc::ENOENT),
-                "cannot change to its working directory \"/nope\": no such file or directory",
+                "cannot change to its working directory /nope: no such file or directory",
             ),
             (
                 "x",

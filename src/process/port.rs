@@ -4,7 +4,7 @@
 //! Where we may not look, we do not know, and what we do not know counts as ours.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Tree;
 use super::kill::Identified;
@@ -46,10 +46,31 @@ pub struct Stranger {
     pub name: String,
 }
 
+impl Stranger {
+    /// Who it is, in words.
+    pub fn words(&self) -> String {
+        format!("pid {} ({})", self.process.pid, self.name)
+    }
+}
+
 impl fmt::Display for Stranger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "port {} is held by pid {} ({})", self.port, self.process.pid, self.name)
+        write!(f, "port {} is held by {}", self.port, self.words())
     }
+}
+
+/// Who listens on `address`, in words, if we may know.
+pub fn listener_of(address: SocketAddr) -> Option<String> {
+    let ours = |listener: &Listener| {
+        listener.port == address.port()
+            && (listener.address == address.ip() || listener.address.is_unspecified())
+    };
+    let inodes: Vec<u64> =
+        proc::listeners()?.iter().filter(|listener| ours(listener)).map(|l| l.inode).collect();
+    let holds = |sockets: Vec<u64>| inodes.iter().any(|inode| sockets.contains(inode));
+    let holder =
+        proc::processes().into_iter().find(|stat| proc::sockets(stat.pid).is_some_and(holds))?;
+    Some(format!("pid {} ({})", holder.pid, proc::name(holder.pid)))
 }
 
 /// Watches one port over one run of one service.
@@ -75,6 +96,11 @@ impl PortWatch {
             Ok(_) | Err(_) => Vec::new(),
         };
         Self { loopback, port, was_ours: false, before_launch: None, seen: None }
+    }
+
+    /// The port.
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Who holds the port. While the same sockets listen, this reads two small files.

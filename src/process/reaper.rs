@@ -47,7 +47,7 @@ pub fn peek() -> Option<Dead> {
 pub fn reap(pid: u32) {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
     // The status is known from `peek`; ECHILD says that there is nothing to reap.
-    let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
+    rustix::process::waitpid(Some(pid), WaitOptions::NOHANG).ok();
 }
 
 /// Whether we have any child, zombies included. If not, no descendant of ours is left.

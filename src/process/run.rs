@@ -61,7 +61,7 @@ pub async fn run(
         kill_remains(process.pid, &entry);
         guard.kill();
         // One that does not end even now is reaped whenever it does.
-        let _ = tokio::time::timeout(KILL_GRACE, &mut end).await;
+        tokio::time::timeout(KILL_GRACE, &mut end).await.ok();
     }
     for _ in 0..KILL_ROUNDS {
         if !kill_remains(process.pid, &entry) {
@@ -87,7 +87,7 @@ fn kill_remains(main: u32, entry: &[u8]) -> bool {
     });
     for stat in &remains {
         // ESRCH: it has just ended.
-        let _ = kill::exactly(Identified::from(stat), Signal::KILL);
+        kill::exactly(Identified::from(stat), Signal::KILL).ok();
     }
     !remains.is_empty()
 }
@@ -102,7 +102,7 @@ impl KillOnDrop {
     fn kill(&self) {
         // While it is registered it is not reaped, so that its pid and group are its own.
         if self.registry.holds(self.pid) {
-            let _ = kill::group(self.pid, Signal::KILL);
+            kill::group(self.pid, Signal::KILL).ok();
         }
     }
 }

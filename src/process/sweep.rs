@@ -8,8 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::cgroup::Cgroup;
 use super::instance::Record;
@@ -17,7 +15,7 @@ use super::kill::{self, Identified};
 use super::proc::{self, Stat};
 use super::run::PROBE_VARIABLE;
 use super::world::World;
-use super::{MARK_VARIABLE, Mark};
+use super::{MARK_VARIABLE, Mark, exec};
 
 /// How long left-overs may take to end by themselves.
 const GRACE: Duration = Duration::from_secs(1);
@@ -146,7 +144,7 @@ fn by_mark(pid: u32, mark: &Mark) -> Option<bool> {
 fn signal_each(processes: &BTreeSet<Identified>, signal: Signal) {
     for process in processes {
         // Gone, or not ours to signal: the next look will tell.
-        let _ = kill::exactly(*process, signal);
+        kill::exactly(*process, signal).ok();
     }
 }
 
@@ -155,7 +153,7 @@ async fn ended(processes: &BTreeSet<Identified>, within: Duration) {
     let all = async {
         for process in processes {
             let Ok(pidfd) = kill::open(*process) else { continue };
-            match AsyncFd::with_interest(pidfd, Interest::READABLE) {
+            match exec::awaitable(pidfd) {
                 // An error would be one of the runtime, which is about to end.
                 Ok(pidfd) => drop(pidfd.readable().await),
                 // Without a free descriptor, time has to do.
@@ -164,7 +162,7 @@ async fn ended(processes: &BTreeSet<Identified>, within: Duration) {
         }
     };
     // Who has not ended by then is found by the next look.
-    let _ = tokio::time::timeout(within, all).await;
+    tokio::time::timeout(within, all).await.ok();
 }
 
 #[cfg(test)]

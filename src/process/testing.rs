@@ -27,6 +27,17 @@ pub(crate) fn alone_on_terminal(body: impl FnOnce()) {
     });
 }
 
+/// Runs a test as PID 1 of a PID namespace of its own, where that is allowed.
+pub(crate) fn alone_as_init(body: impl FnOnce()) {
+    if root() {
+        again(body, |program, test| {
+            let unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+            let test = [&program, &test, "--exact", "--nocapture"];
+            unshare.iter().copied().chain(test).map(str::to_owned).collect()
+        });
+    }
+}
+
 fn again(body: impl FnOnce(), argv: impl FnOnce(String, String) -> Vec<String>) {
     if std::env::var_os(ALONE).is_some() {
         return body();
@@ -56,9 +67,9 @@ impl Started {
 impl Drop for Started {
     fn drop(&mut self) {
         if super::proc::stat(self.0.pid).is_some_and(|stat| stat.start_time == self.0.start_time) {
-            let _ = kill::group(self.0.pid, Signal::KILL);
+            kill::group(self.0.pid, Signal::KILL).ok();
             let pid = i32::try_from(self.0.pid).ok().and_then(Pid::from_raw);
-            let _ = rustix::process::waitpid(pid, WaitOptions::empty());
+            rustix::process::waitpid(pid, WaitOptions::empty()).ok();
         }
     }
 }

@@ -91,6 +91,7 @@ impl Tree {
     /// Takes a process that was just started as the main one. What an earlier one left stays.
     pub fn launched(&mut self, process: Process) {
         self.main = Some(process);
+        self.delay.look_again();
         self.ids.remember(process.pid, Some(process.start_time));
     }
 
@@ -122,6 +123,10 @@ impl Tree {
         if self.main.is_some() || self.cgroup.as_ref().is_some_and(Cgroup::is_populated) {
             return false;
         }
+        if proc::stat(std::process::id()).is_none() {
+            // Nothing can be seen, and we have children.
+            return false;
+        }
         // A process that forks and ends while we look can hide its child from one look.
         self.members().is_empty() && self.members().is_empty()
     }
@@ -142,12 +147,13 @@ impl Tree {
         }
         let mut reached = BTreeSet::new();
         let mut result = Ok(());
-        for _ in 0..rounds {
+        for round in 0..rounds {
             self.scan();
             let members = self.members.values();
             let fresh: Vec<Stat> =
                 members.filter(|stat| reached.insert(Identified::from(*stat))).copied().collect();
-            if fresh.is_empty() {
+            // The first time regardless: where `/proc` shows nothing, there still is the group.
+            if fresh.is_empty() && round > 0 {
                 break;
             }
             result = result.and(self.signal_each(&fresh, self.number(signal)));
@@ -175,7 +181,7 @@ impl Tree {
     /// How long members have been runnable without running, added up since the tree was made.
     ///
     /// Only differences mean something. The set of processes is looked up anew in the 1st, 2nd,
-    /// 4th … and every 64th call, so that a call before and after each probe costs little.
+    /// 4th … and every 64th call after a launch, so that calls around each probe cost little.
     pub fn run_delay(&mut self) -> Duration {
         if self.delay.is_lookup_due() {
             self.scan();
@@ -274,6 +280,11 @@ struct DelayMeter {
 }
 
 impl DelayMeter {
+    /// The processes that were measured are over: the next call looks for the new ones.
+    fn look_again(&mut self) {
+        self.calls = 0;
+    }
+
     fn is_lookup_due(&mut self) -> bool {
         self.calls = self.calls.wrapping_add(1);
         self.calls.is_multiple_of(64) || (self.calls < 64 && self.calls.is_power_of_two())

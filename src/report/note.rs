@@ -11,7 +11,7 @@ use tracing::Level;
 use crate::metrics::{Metric, Metrics};
 use crate::output::Stream;
 use crate::status::human;
-use crate::supervisor::Program;
+use crate::supervisor::{Program, Signal};
 
 /// Something that an edge saw or did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,13 +68,6 @@ pub enum Note {
         /// Where the hook is.
         path: PathBuf,
     },
-    /// Lines of the environment that the hook handed over were refused.
-    HandOverRefused {
-        /// Their numbers, from 1; what they say may be secret.
-        lines: Vec<usize>,
-        /// Why.
-        why: &'static str,
-    },
     /// A process of an earlier run was still there and is killed.
     LeftOverKilled {
         /// Its pid.
@@ -123,6 +116,25 @@ pub enum Note {
         bytes: u64,
         /// Lines of our log.
         log_lines: u64,
+    },
+    /// A program could not be launched: the whole story behind `Fact::SpawnFailed`.
+    LaunchFailed {
+        /// Which.
+        program: Program,
+        /// Why not, and the way out.
+        text: String,
+    },
+    /// A signal did not reach a living process of the tree.
+    Undelivered {
+        /// Which signal.
+        signal: Signal,
+        /// Whom it did not reach, and why.
+        text: String,
+    },
+    /// The state directory could be written once, and cannot any more.
+    StateWriteFailed {
+        /// Why not.
+        error: String,
     },
     /// A program could not be prepared as configured; it goes on without.
     LaunchDegraded {
@@ -201,12 +213,14 @@ impl Note {
             | Self::CannotListen { .. }
             | Self::NoControlSocket { .. }
             | Self::HookServes { .. }
-            | Self::HandOverRefused { .. }
             | Self::LeftOverKilled { .. }
             | Self::StateNotDurable { .. }
             | Self::StateDirInUse { .. }
             | Self::OutputDropping { .. }
             | Self::OutputDropped { .. }
+            | Self::LaunchFailed { .. }
+            | Self::Undelivered { .. }
+            | Self::StateWriteFailed { .. }
             | Self::LaunchDegraded { .. } => Level::WARN,
             Self::LeftBehind { .. } | Self::ThreadPanicked { .. } => Level::ERROR,
         }
@@ -241,10 +255,6 @@ impl fmt::Display for Note {
                 let path = path.display();
                 write!(f, "the hook {path} is running the service itself; give it as the command")
             }
-            Self::HandOverRefused { lines, why } => {
-                let lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
-                write!(f, "from the hook's environment, ignored: line {}: {why}", lines.join(", "))
-            }
             Self::LeftOverKilled { pid, name } => {
                 write!(f, "killed pid {pid} ({name}), left over from an earlier run")
             }
@@ -276,7 +286,13 @@ impl fmt::Display for Note {
                 }
                 write!(f, ": {stream} was not being read")
             }
-            Self::LaunchDegraded { program, text } => write!(f, "{program}: {text}"),
+            Self::LaunchFailed { program, text } | Self::LaunchDegraded { program, text } => {
+                write!(f, "{program}: {text}")
+            }
+            Self::Undelivered { signal, text } => write!(f, "cannot send {signal} to {text}"),
+            Self::StateWriteFailed { error } => {
+                write!(f, "cannot write to the state directory, healing goes on: {error}")
+            }
             Self::ThreadPanicked { thread, message, again_in } => {
                 let again_in = human(*again_in);
                 write!(f, "the {thread} thread panicked, it starts again in {again_in}: {message}")
@@ -305,24 +321,62 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_busy_address_names_its_holder_and_says_that_healing_goes_on() {
-        let note = Note::CannotListen {
-            address: ([127, 0, 0, 1], 7354).into(),
-            holder: Some("pid 4711 (node)".to_owned()),
-            error: "address in use".to_owned(),
-            again_in: Duration::from_secs(2),
-        };
-        assert_eq!(
-            note.to_string(),
-            "cannot listen on 127.0.0.1:7354: address in use, it is held by pid 4711 (node); \
-             healing goes on without, tried again in 2.0 s"
-        );
-    }
-
-    #[test]
-    fn refused_lines_are_named_by_number_only() {
-        let note = Note::HandOverRefused { lines: vec![2, 5], why: "no `=`" };
-        assert_eq!(note.to_string(), "from the hook's environment, ignored: line 2, 5: no `=`");
+    fn every_note_reads_well() {
+        let path = PathBuf::from("/etc/openshell/boot.sh");
+        let address = ([127, 0, 0, 1], 7354).into();
+        let again_in = Duration::from_secs(2);
+        let error = "address in use".to_owned();
+        let holder = Some("pid 4711 (node)".to_owned());
+        let name = "node".to_owned();
+        let stream = Stream::Stdout;
+        let notes = [
+            Note::Ended { code: 0 },
+            Note::ConfigWarning { text: "no probe: hangs are not healed".to_owned() },
+            Note::Listening { address },
+            Note::CannotListen { address, holder: None, error: error.clone(), again_in },
+            Note::CannotListen { address, holder: holder.clone(), error: error.clone(), again_in },
+            Note::NoControlSocket { path: "/run/x/control.sock".into(), error, again_in },
+            Note::HookFound { path: path.clone(), by_shell: false },
+            Note::HookFound { path: path.clone(), by_shell: true },
+            Note::HookServes { path: path.clone() },
+            Note::HandOverRefused { lines: vec![2, 5], why: "no `=`" },
+            Note::LeftOverKilled { pid: 4711, name: name.clone() },
+            Note::LeftBehind { pid: 4711, name },
+            Note::StateNotDurable { path: "/var/lib/rekindle".into(), why: "read-only".to_owned() },
+            Note::StateDirInUse { path: "/var/lib/rekindle".into(), holder: "pid 7".to_owned() },
+            Note::PortHolder { port: 18789, holder },
+            Note::PortHolder { port: 18789, holder: None },
+            Note::OutputDropping { stream },
+            Note::OutputDropped { stream, bytes: 1_234_567, log_lines: 3 },
+            Note::LaunchDegraded { program: Program::Child, text: "no cgroup".to_owned() },
+            Note::ThreadPanicked { thread: "http", message: "planted".to_owned(), again_in },
+            Note::HupIgnored,
+        ];
+        let lines: Vec<_> =
+            notes.iter().map(|note| format!("{:<5} {note}", note.level().as_str())).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        INFO  rekindle ends with code 0
+        WARN  no probe: hangs are not healed
+        INFO  metrics and status at http://127.0.0.1:7354
+        WARN  cannot listen on 127.0.0.1:7354: address in use; healing goes on without, tried again in 2.0 s
+        WARN  cannot listen on 127.0.0.1:7354: address in use, it is held by pid 4711 (node); healing goes on without, tried again in 2.0 s
+        WARN  cannot make the control socket /run/x/control.sock: address in use; again in 2.0 s
+        INFO  the boot hook is /etc/openshell/boot.sh
+        INFO  the boot hook is /etc/openshell/boot.sh (not executable: run by /bin/sh)
+        WARN  the hook /etc/openshell/boot.sh is running the service itself; give it as the command
+        WARN  from the hook's environment, ignored: line 2, 5: no `=`
+        WARN  killed pid 4711 (node), left over from an earlier run
+        ERROR pid 4711 (node) could not be ended and is left behind
+        WARN  nothing is remembered across runs: /var/lib/rekindle: read-only
+        WARN  waiting for /var/lib/rekindle, in use by pid 7
+        INFO  port 18789 is held by pid 4711 (node)
+        INFO  who holds port 18789 cannot be told (it belongs to another user); taken as ours
+        WARN  dropping output: stdout is not being read
+        WARN  dropped 1.2 MB of the child's output and 3 lines of this log: stdout was not being read
+        WARN  child: no cgroup
+        ERROR the http thread panicked, it starts again in 2.0 s: planted
+        INFO  HUP has no effect: restart to change the settings
+        "#);
     }
 
     #[test]

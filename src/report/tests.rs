@@ -85,7 +85,7 @@ impl Rig {
 }
 
 /// Collects the lines that are logged on this thread while `work` runs: level, message, reason.
-fn logged(work: impl FnOnce()) -> Vec<String> {
+pub(crate) fn logged(work: impl FnOnce()) -> Vec<String> {
     #[derive(Clone, Default)]
     struct Collect(Arc<Mutex<Vec<String>>>);
 
@@ -382,6 +382,28 @@ fn ready_means_healthy_and_passed_by_the_readiness_probe_if_there_is_one() {
     assert_eq!(probed.shared.ready(), Ok(()));
     probed.reporter.fact(at(3), &launched(Program::Child, Reason::Exit, 2));
     probed.shared.ready().unwrap_err();
+}
+
+#[test]
+fn a_turn_of_the_loop_is_measured_and_its_next_one_watched() {
+    let mut rig = rig(&service());
+    rig.reporter.loop_turned(at(1), Duration::from_millis(20), Some(at(1)));
+    assert!((rig.value("rekindle_loop_lag_seconds_bucket{le=\"0.01\"}")).abs() < 1e-9);
+    assert!((rig.value("rekindle_loop_lag_seconds_bucket{le=\"0.025\"}") - 1.0).abs() < 1e-9);
+    rig.reporter.loop_turned(at(2), Duration::ZERO, None);
+    assert!((rig.value("rekindle_loop_overdue_seconds")).abs() < 1e-9, "nothing is due");
+    assert_eq!(rig.reporter.watchdog_period(), None, "nobody asked for it");
+}
+
+#[test]
+fn the_pid_is_known_while_the_child_runs() {
+    let mut rig = rig(&service());
+    rig.reporter.child_runs(std::process::id());
+    assert_eq!(rig.shared.status().pid, Some(std::process::id()));
+    assert!(rig.value("rekindle_child_processes{service=\"gateway\"}") >= 1.0);
+    rig.reporter.fact(at(1), &Fact::Exited { id: ID, exit: Exit::Code(1), expected: false });
+    assert_eq!(rig.shared.status().pid, None);
+    assert!(!rig.page().contains("rekindle_child_processes{"), "left out rather than made up");
 }
 
 #[test]

@@ -58,9 +58,20 @@ fn the_hand_over_file_is_descriptor_three() {
 #[test]
 fn a_failed_exec_is_reported_with_the_hand_over_file_in_place() {
     alone(|| {
-        // Nothing else is open here, so std's own pipe would be the next free descriptor.
-        let (_read, write) = pipe();
-        let hook = Launchable { hand_over: Some(write), ..Launchable::new(["/nonexistent/hook"]) };
+        let file = {
+            let (_read, write) = pipe();
+            rustix::io::fcntl_dupfd_cloexec(&write, 10).expect("a descriptor")
+        };
+        // With 0 and 3 free, std's own pipe would be exactly those.
+        let free = rustix::io::dup(&file).expect("a descriptor");
+        assert_eq!(free.as_raw_fd(), HAND_OVER_FD);
+        drop(free);
+        // SAFETY: nobody reads this test's standard input.
+        unsafe { libc::close(0) };
+        let mut hook = Launchable::new(["/nonexistent/hook"]);
+        // For a null device, std would open a descriptor first.
+        hook.stdin = Input::Inherit;
+        hook.hand_over = Some(file);
         let error = spawn(hook).expect_err("it is not there");
         assert_eq!((error.step, error.errno.0), (Step::Exec, libc::ENOENT));
     });
@@ -113,7 +124,7 @@ fn a_dropped_user_has_no_group_of_ours_and_still_dies_with_us() {
 
     // The thread that starts a process is the one whose end the kernel watches.
     let identity = nobody().identity;
-    let process = std::thread::spawn(|| spawn(Launchable { identity, ..sh("sleep 60") }))
+    let process = std::thread::spawn(|| spawn(Launchable { identity, ..sh("exec sleep 60") }))
         .join()
         .expect("no panic")
         .expect("it can be started");

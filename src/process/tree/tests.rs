@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::process::testing::{Started, alone, root, sh, until};
+use crate::process::testing::{Started, alone, alone_as_init, root, sh, until};
 use crate::process::{Launchable, MARK_VARIABLE, spawn};
 
 fn mark() -> Mark {
@@ -120,37 +120,48 @@ fn a_kill_reaches_what_is_forked_meanwhile() {
 
 #[test]
 fn without_being_told_whose_an_orphan_is_only_identified_ones_are_ours() {
-    with_tree(Orphans::OnlyIdentified, |tree, scratch| {
-        // Orphans: with our mark in a session of its own, without it in the main process's group,
-        // and one with another instance's mark.
-        let main = "setsid sh -c 'sleep 61 & echo $! > marked'; \
-            env -u REKINDLE_INSTANCE sh -c 'sleep 62 & echo $! > group'; echo > ready; exec sleep 60";
-        launch(tree, scratch, marked(main));
-        let main = tree.main().expect("launched").pid;
-        let mut expected = [main, pids_in(scratch, "group")[0], pids_in(scratch, "marked")[0]];
-        expected.sort_unstable();
-        let mut stranger = sh("setsid sh -c 'sleep 63 & echo $! > stranger'; sleep 0.01");
-        stranger.cwd = Some(scratch.to_owned());
-        stranger
-            .env
-            .insert(MARK_VARIABLE.into(), "ffffffffffffffffffffffffffffffff/gateway".into());
-        let stranger_parent = Started::new(stranger);
-        let stranger = pids_in(scratch, "stranger")[0];
-        assert_eq!(stranger_parent.wait(), crate::supervisor::Exit::Code(0));
-        until("it is adopted", || {
-            proc::stat(stranger).is_some_and(|stat| stat.ppid == std::process::id())
-        });
+    with_tree(Orphans::OnlyIdentified, only_identified_orphans_are_ours);
+}
 
-        assert_eq!(pids(tree), expected);
-        tree.signal_all(Signal::Kill).expect("allowed");
-        until("the tree is gone, the stranger is not", || {
-            reap_all(tree);
-            tree.is_gone()
-        });
-        assert!(proc::stat(stranger).is_some_and(|stat| stat.is_alive()));
-        kill::child(stranger, Number::KILL).expect("ours to clean up");
-        until_gone(tree);
+#[test]
+fn as_pid_1_the_orphan_of_somebody_else_survives_the_end_of_the_tree() {
+    alone_as_init(|| {
+        assert!(reaper::is_init());
+        reaper::adopt_orphans().expect("nothing to do");
+        let scratch = tempfile::tempdir().expect("a directory");
+        let mut tree = Tree::new(mark(), Number::TERM, Orphans::OnlyIdentified);
+        only_identified_orphans_are_ours(&mut tree, scratch.path());
     });
+}
+
+fn only_identified_orphans_are_ours(tree: &mut Tree, scratch: &Path) {
+    // Orphans: with our mark in a session of its own, without it in the main process's group,
+    // and one with another instance's mark.
+    let main = "setsid sh -c 'sleep 61 & echo $! > marked'; \
+            env -u REKINDLE_INSTANCE sh -c 'sleep 62 & echo $! > group'; echo > ready; exec sleep 60";
+    launch(tree, scratch, marked(main));
+    let main = tree.main().expect("launched").pid;
+    let mut expected = [main, pids_in(scratch, "group")[0], pids_in(scratch, "marked")[0]];
+    expected.sort_unstable();
+    let mut stranger = sh("setsid sh -c 'sleep 63 & echo $! > stranger'; sleep 0.01");
+    stranger.cwd = Some(scratch.to_owned());
+    stranger.env.insert(MARK_VARIABLE.into(), "ffffffffffffffffffffffffffffffff/gateway".into());
+    let stranger_parent = Started::new(stranger);
+    let stranger = pids_in(scratch, "stranger")[0];
+    assert_eq!(stranger_parent.wait(), crate::supervisor::Exit::Code(0));
+    until("it is adopted", || {
+        proc::stat(stranger).is_some_and(|stat| stat.ppid == std::process::id())
+    });
+
+    assert_eq!(pids(tree), expected);
+    tree.signal_all(Signal::Kill).expect("allowed");
+    until("the tree is gone, the stranger is not", || {
+        reap_all(tree);
+        tree.is_gone()
+    });
+    assert!(proc::stat(stranger).is_some_and(|stat| stat.is_alive()));
+    kill::child(stranger, Number::KILL).expect("ours to clean up");
+    until_gone(tree);
 }
 
 #[test]

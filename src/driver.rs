@@ -1,0 +1,481 @@
+//! The only event loop of the supervision thread: wait for one event, ask the core, obey it.
+//!
+//! One owner, no locks. The arms of the `select!` only say what happened; deaths come first,
+//! answers before orders, and the clock last, so that a sign of life that is already here beats a
+//! deadline. Whether a deadline has passed is decided by the clock, not by the timer.
+//!
+//! **Invariant:** nothing is awaited between an event and the orders that follow from it, and
+//! nothing here writes to stdout, stderr or disk: other threads do.
+
+mod launcher;
+mod probers;
+mod signals;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::clock::{self, Clock};
+use crate::config::{ImpostorMode, Service};
+use crate::http;
+use crate::process::port::{Holder, PortWatch};
+use crate::process::sweep::{self, Swept, Traces};
+use crate::process::{Mark, Orphans, Registry, Tree, instance::Record, proc, reaper};
+use crate::report::{Note, Reporter};
+use crate::state::Recorder;
+use crate::supervisor::{
+    Action, Dice, Event, Fact, FailKind, Incarnation, Moment, Outcome, PortHolder, Program, Signal,
+    Supervisor, Target, Verdict, Why,
+};
+
+use launcher::{Launched, Launcher, NotLaunched};
+use probers::{Answered, Probers};
+pub use probers::{Unprobable, prepare};
+pub use signals::{Orders, Received, Signals};
+
+/// While a tree is being taken down it is looked at so often, should a death go unnoticed.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Suspended for longer than this, and the machine counts as having slept.
+const SLEPT: Duration = Duration::from_secs(1);
+
+/// So many deaths are handled before other news gets a turn.
+const DEATHS_PER_TURN: usize = 1024;
+
+/// What the loop is woken by.
+enum News {
+    Deaths,
+    Answered(Answered),
+    Swept(Swept),
+    Signal(Received),
+    TimePassed,
+}
+
+/// What was prepared before the loop may turn.
+pub struct Setup {
+    /// The service.
+    pub service: Service,
+    /// Its clock.
+    pub clock: Clock,
+    /// Whose mark its processes carry.
+    pub mark: Mark,
+    /// What earlier runs have started.
+    pub earlier: Vec<Record>,
+    /// Where launches are recorded.
+    pub recorder: Recorder,
+    /// The tree that its processes will make.
+    pub orphans: Orphans,
+    /// A cgroup for them, if there is one.
+    pub cgroup: Option<crate::process::cgroup::Cgroup>,
+    /// Its probes, ready to be made.
+    pub probers: probers::Prepared,
+    /// The thread that reads the child's pipes.
+    pub http: http::Handle,
+    /// Whether the child's output goes through us.
+    pub pumped: bool,
+    /// Tells everything.
+    pub reporter: Reporter,
+    /// Signals to us.
+    pub signals: Signals,
+}
+
+/// The supervision of one service.
+pub struct Driver {
+    clock: Clock,
+    core: Supervisor,
+    service: Arc<Service>,
+    reporter: Reporter,
+    tree: Rc<RefCell<Tree>>,
+    registry: Registry,
+    port: Option<PortWatch>,
+    launcher: Launcher,
+    probers: Probers,
+    mark: Mark,
+    earlier: Arc<[Record]>,
+    /// The launch whose main process lives.
+    main: Option<(Incarnation, Program)>,
+    /// The launch whose tree is being taken down: its end is to be told.
+    leaving: Option<Incarnation>,
+    /// The last signal to the tree was SIGKILL: what appears is killed, too.
+    killing: bool,
+    /// Answers that the core is owed at once.
+    owed: VecDeque<Event>,
+    signals: Signals,
+    answers: UnboundedReceiver<Answered>,
+    swept: (UnboundedSender<Swept>, UnboundedReceiver<Swept>),
+    suspended: Duration,
+    outcome: Option<Outcome>,
+}
+
+impl Driver {
+    /// Everything in place, nothing started. Belongs on the main thread, inside a `LocalSet`.
+    pub fn new(setup: Setup) -> Self {
+        let registry = Registry::default();
+        let service = Arc::new(setup.service);
+        let tree = Tree::new(setup.mark.clone(), launcher::stop_signal(&service), setup.orphans)
+            .beside(registry.clone())
+            .within(setup.cgroup);
+        let (answered, answers) = unbounded_channel();
+        let mut seed = [0; 8];
+        // Without randomness jitter is the same in every run, which harms nobody.
+        rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::NONBLOCK).ok();
+        Self {
+            clock: setup.clock,
+            core: Supervisor::new(service.policy.clone(), Dice::Seeded(u64::from_le_bytes(seed))),
+            reporter: setup.reporter,
+            tree: Rc::new(RefCell::new(tree)),
+            port: probers::watched_port(&service),
+            launcher: Launcher::new(
+                Arc::clone(&service),
+                setup.mark.clone(),
+                setup.http,
+                setup.recorder,
+                setup.pumped,
+            ),
+            probers: Probers::new(
+                Arc::clone(&service),
+                setup.probers,
+                setup.mark.clone(),
+                registry.clone(),
+                setup.clock,
+                answered,
+            ),
+            registry,
+            service,
+            mark: setup.mark,
+            earlier: setup.earlier.into(),
+            main: None,
+            leaving: None,
+            killing: false,
+            owed: VecDeque::new(),
+            signals: setup.signals,
+            answers,
+            swept: unbounded_channel(),
+            suspended: clock::suspended(),
+            outcome: None,
+        }
+    }
+
+    /// Supervises until it is over.
+    pub async fn run(mut self) -> Outcome {
+        self.feed(Event::Start);
+        loop {
+            if let Some(outcome) = self.outcome {
+                return outcome;
+            }
+            let due = self.next_wake_up();
+            let news = self.wait(due).await;
+            let now = self.clock.now();
+            let lateness = due.map_or(Duration::ZERO, |due| now.since(due));
+            self.reporter.loop_turned(now, lateness, due.map(|due| due.max(now)));
+            self.take_in(news);
+            self.tick_if_due();
+            self.reporter.loop_turned(self.clock.now(), Duration::ZERO, self.next_wake_up());
+        }
+    }
+
+    async fn wait(&mut self, due: Option<Moment>) -> News {
+        let sleep = due.map_or(Duration::from_secs(3600), |due| self.clock.until(due));
+        tokio::select! {
+            biased;
+            () = self.signals.deaths.next() => News::Deaths,
+            Some(answered) = self.answers.recv() => News::Answered(answered),
+            Some(swept) = self.swept.1.recv() => News::Swept(swept),
+            received = self.signals.orders.next() => News::Signal(received),
+            () = tokio::time::sleep(sleep) => News::TimePassed,
+        }
+    }
+
+    /// When the loop must turn at the latest.
+    fn next_wake_up(&self) -> Option<Moment> {
+        let now = self.clock.now();
+        let look = self.leaving.map(|_| now + LOOK_AGAIN);
+        let ping = self.reporter.watchdog_period().map(|period| now + period);
+        [self.core.deadline(), look, ping].into_iter().flatten().min()
+    }
+
+    fn take_in(&mut self, news: News) {
+        self.notice_suspension();
+        match news {
+            News::Deaths => self.bury(),
+            News::Answered(answered) => self.answered(answered),
+            News::Swept(swept) => self.swept(&swept),
+            News::Signal(Received::Stop) => self.feed(Event::StopRequested),
+            News::Signal(Received::Forward(signal)) => self.feed(Event::SignalReceived(signal)),
+            News::Signal(Received::Hup) => self.reporter.note(&Note::HupIgnored),
+            News::TimePassed => self.look_again(),
+        }
+    }
+
+    fn tick_if_due(&mut self) {
+        if self.core.deadline().is_some_and(|due| due <= self.clock.now()) {
+            self.feed(Event::Tick);
+        }
+    }
+
+    /// Gives the core an event, carries out what follows, and goes on until nothing is owed.
+    fn feed(&mut self, event: Event) {
+        self.owed.push_back(event);
+        while let Some(event) = self.owed.pop_front() {
+            let now = self.clock.now();
+            let before = self.core.state();
+            for action in self.core.on(now, event) {
+                self.carry_out(now, action);
+            }
+            let state = self.core.state();
+            tracing::trace!(?event, %before, %state, "turn");
+            self.reporter.state(now, state, self.core.next_attempt());
+        }
+    }
+
+    fn carry_out(&mut self, now: Moment, action: Action) {
+        match action {
+            Action::Sweep => self.sweep(),
+            Action::Spawn { program, id, why } => {
+                let outage = self.reporter.outage_so_far(now);
+                if program == Program::Child
+                    && let Some(port) = &mut self.port
+                {
+                    port.before_launch(&mut self.tree.borrow_mut());
+                }
+                let launched = self.launcher.launch(program, why, outage, &self.tree);
+                self.launched(program, id, launched);
+            }
+            Action::Signal { id, to, signal } => self.signal(id, to, signal),
+            Action::Probe { id, role, probe } => {
+                self.probers.ask(id, role, probe, &self.tree);
+            }
+            Action::CheckPort(id) => {
+                let holder = self.who_holds_the_port();
+                self.owed.push_back(Event::PortChecked { id, holder });
+            }
+            Action::Report(fact) => {
+                self.reporter.fact(now, &fact);
+                self.look_into(fact);
+            }
+            Action::Finish(outcome) => {
+                self.name_what_is_left(outcome);
+                self.outcome = Some(outcome);
+            }
+        }
+    }
+
+    /// What an edge adds to a fact.
+    fn look_into(&mut self, fact: Fact) {
+        match fact {
+            Fact::Healthy { .. } => self.launcher.healthy(),
+            Fact::HookTimedOut { program: Program::BootHook } => {
+                if let (Some(port), Some(hook)) = (&mut self.port, &self.service.boot_hook)
+                    && port.holder(&mut self.tree.borrow_mut()) == Holder::Ours
+                {
+                    self.reporter.note(&Note::HookServes { path: hook.path.clone() });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn launched(
+        &mut self,
+        program: Program,
+        id: Incarnation,
+        launched: Result<Launched, NotLaunched>,
+    ) {
+        for note in self.launcher.notes() {
+            self.reporter.note(&note);
+        }
+        match launched {
+            Ok(Launched::Runs(process)) => {
+                self.main = Some((id, program));
+                self.leaving = None;
+                self.killing = false;
+                if program == Program::Child {
+                    self.reporter.child_runs(process.pid);
+                    self.probers.restart();
+                }
+                self.owed.push_back(Event::Spawned(id));
+            }
+            Ok(Launched::NoHook) => self.owed.push_back(Event::HookMissing(id)),
+            Err(NotLaunched { errno, text }) => {
+                self.reporter.note(&Note::LaunchFailed { program, text });
+                self.owed.push_back(Event::SpawnFailed { id, errno });
+            }
+        }
+    }
+
+    fn signal(&mut self, id: Incarnation, to: Target, signal: Signal) {
+        match to {
+            Target::Main => {
+                // ESRCH: it has ended and its death is on its way.
+                self.tree.borrow().signal_main(signal).ok();
+            }
+            Target::Tree => {
+                self.leaving = Some(id);
+                self.killing = signal == Signal::Kill;
+                self.signal_tree(signal);
+                self.tell_if_gone();
+            }
+        }
+    }
+
+    fn signal_tree(&self, signal: Signal) {
+        if let Err(undelivered) = self.tree.borrow_mut().signal_all(signal) {
+            let text = format!("pid {}: {}", undelivered.pid, undelivered.errno);
+            self.reporter.note(&Note::Undelivered { signal, text });
+        }
+    }
+
+    /// Handles each death while its zombie still holds pid and group, then reaps it.
+    fn bury(&mut self) {
+        for _ in 0..DEATHS_PER_TURN {
+            let Some(dead) = reaper::peek() else { return self.tell_if_gone() };
+            let main = self.tree.borrow().main().filter(|main| main.pid == dead.pid);
+            if main.is_some() {
+                if let Some((id, program)) = self.main.take() {
+                    self.launcher.ended(program);
+                    self.feed(Event::Exited { id, exit: dead.exit });
+                }
+                self.tree.borrow_mut().reap_main();
+            } else {
+                self.registry.claim(dead);
+                reaper::reap(dead.pid);
+            }
+        }
+        self.signals.deaths.more();
+    }
+
+    fn tell_if_gone(&mut self) {
+        if let Some(id) = self.leaving
+            && self.tree.borrow_mut().is_gone()
+        {
+            self.leaving = None;
+            self.killing = false;
+            self.feed(Event::Gone(id));
+        }
+    }
+
+    fn look_again(&mut self) {
+        if self.leaving.is_some() {
+            self.bury();
+            if self.killing && self.leaving.is_some() {
+                self.signal_tree(Signal::Kill);
+            }
+        }
+    }
+
+    /// What is left of earlier runs is ended on the side; the answer comes as news.
+    fn sweep(&self) {
+        let (mark, earlier) = (self.mark.clone(), Arc::clone(&self.earlier));
+        let (tree, done) = (Rc::clone(&self.tree), self.swept.0.clone());
+        tokio::task::spawn_local(async move {
+            let cgroup = tree.borrow().cgroup().cloned();
+            let traces = Traces { mark: &mark, earlier: &earlier, cgroup: cgroup.as_ref() };
+            // The receiver lives as long as the loop.
+            done.send(sweep::sweep(traces).await).ok();
+        });
+    }
+
+    fn swept(&mut self, swept: &Swept) {
+        for left_over in &swept.gone {
+            let (pid, name) = (left_over.process.pid, left_over.name.clone());
+            self.reporter.note(&Note::LeftOverKilled { pid, name });
+        }
+        for left_over in &swept.left {
+            let (pid, name) = (left_over.process.pid, left_over.name.clone());
+            self.reporter.note(&Note::LeftBehind { pid, name });
+        }
+        let port = self.who_holds_the_port();
+        self.feed(Event::Swept { port });
+    }
+
+    fn who_holds_the_port(&mut self) -> PortHolder {
+        let Some(port) = &mut self.port else { return PortHolder::NoStranger };
+        if self.service.impostor == ImpostorMode::Off {
+            return PortHolder::NoStranger;
+        }
+        let holder = port.holder(&mut self.tree.borrow_mut());
+        match &holder {
+            Holder::Stranger(stranger) => {
+                let (port, holder) = (stranger.port, Some(stranger.words()));
+                self.reporter.note(&Note::PortHolder { port, holder });
+            }
+            Holder::Unknown => {
+                let port = port.port();
+                self.reporter.note(&Note::PortHolder { port, holder: None });
+            }
+            Holder::Elsewhere | Holder::Nobody | Holder::Ours => {}
+        }
+        PortHolder::from(&holder)
+    }
+
+    fn answered(&mut self, answered: Answered) {
+        let Answered { id, role, probe, ref answer, took, .. } = answered;
+        let verdict = self.doubt(&answered);
+        self.reporter.probe_answered(self.clock.now(), role, verdict, took, &answer.detail);
+        self.feed(Event::Probed { id, role, probe, verdict });
+    }
+
+    /// What the edges know about an answer: whose it was, and whether the child could have run.
+    fn doubt(&mut self, answered: &Answered) -> Verdict {
+        let verdict = answered.answer.verdict;
+        match verdict {
+            Verdict::Pass if self.answered_by_impostor() => Verdict::Fail(FailKind::Impostor),
+            Verdict::Fail(FailKind::Timeout) => {
+                let delay = self.tree.borrow_mut().run_delay();
+                let starved = delay.saturating_sub(answered.run_delay);
+                if starved * 2 > answered.took {
+                    let instead_of = Some(FailKind::Timeout);
+                    Verdict::Inconclusive { why: Why::Starved, instead_of }
+                } else {
+                    verdict
+                }
+            }
+            Verdict::Pass | Verdict::Fail(_) | Verdict::Inconclusive { .. } => verdict,
+        }
+    }
+
+    fn answered_by_impostor(&mut self) -> bool {
+        let Some(port) = &mut self.port else { return false };
+        if self.service.impostor == ImpostorMode::Off {
+            return false;
+        }
+        let Some(stranger) = port.impostor(&mut self.tree.borrow_mut()) else { return false };
+        let (port, holder) = (stranger.port, Some(stranger.words()));
+        self.reporter.note(&Note::PortHolder { port, holder });
+        self.service.impostor == ImpostorMode::Auto
+    }
+
+    fn notice_suspension(&mut self) {
+        let suspended = clock::suspended();
+        if suspended.saturating_sub(self.suspended) > SLEPT {
+            self.feed(Event::Suspended);
+        }
+        self.suspended = suspended;
+    }
+
+    fn name_what_is_left(&self, outcome: Outcome) {
+        if !matches!(outcome, Outcome::Asked { left: true, .. }) {
+            return;
+        }
+        for member in self.tree.borrow_mut().members() {
+            let name = proc::name(member.pid);
+            self.reporter.note(&Note::LeftBehind { pid: member.pid, name });
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// A panic in the loop must not leave an unsupervised child behind.
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(mut tree) = self.tree.try_borrow_mut()
+        {
+            // Nobody is left to be told what could not be killed.
+            tree.signal_all(Signal::Kill).ok();
+        }
+    }
+}
