@@ -339,7 +339,7 @@ impl Driver {
                     self.launcher.ended(program);
                     self.feed(Event::Exited { id, exit: dead.exit });
                 }
-                self.tree.borrow_mut().reap_main();
+                self.tree.borrow_mut().reap_main(dead.pid);
             } else {
                 self.registry.claim(dead);
                 reaper::reap(dead.pid);

@@ -45,7 +45,7 @@ fn pids(tree: &mut Tree) -> Vec<u32> {
 fn reap_all(tree: &mut Tree) {
     while let Some(dead) = reaper::peek() {
         if tree.main().is_some_and(|main| main.pid == dead.pid) {
-            tree.reap_main();
+            tree.reap_main(started.pid);
         } else {
             reaper::reap(dead.pid);
         }
@@ -257,5 +257,19 @@ fn a_cgroup_holds_what_left_everything_else_and_dies_at_once() {
         tree.cgroup().expect("given").kill();
         until_gone(tree);
         until("it is empty", || tree.cgroup().expect("given").remove().is_ok());
+    });
+}
+
+#[test]
+fn a_process_is_no_member_for_sharing_our_own_session() {
+    with_tree(Orphans::OnlyIdentified, |tree, scratch| {
+        launch(tree, scratch, marked("echo > ready; exec sleep 60"));
+        let bystander = Started::new(sh("exec sleep 60"));
+        let main = tree.main().expect("launched").pid;
+        let session = |pid| proc::stat(pid).map(|stat| stat.session);
+        assert_eq!(session(main), session(bystander.0.pid));
+        // What the first look remembers, the second one goes by.
+        assert_eq!((pids(tree), pids(tree)), (vec![main], vec![main]));
+        tree.signal_all(Signal::Kill).expect("allowed");
     });
 }
