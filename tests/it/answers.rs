@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::support::http::{free_port, request};
-use crate::support::{Config, Rekindle, World, get};
+use crate::support::{Config, Rekindle, World, get, stub};
 
 #[test]
 fn a_service_in_its_boot_hook_is_alive_and_not_ready() {
@@ -53,11 +53,12 @@ fn a_service_at_the_slow_pace_is_alive_and_not_ready() {
 #[test]
 fn a_sick_service_is_alive_and_not_ready() {
     let (world, port) = (World::new(), free_port());
-    let config = Config::demo(port).with("unhealthy_stop_timeout = \"1h\"\nstop_timeout = \"1s\"");
+    let config = stub::stubborn(&world, port, "200 ok")
+        .with("unhealthy_stop_timeout = \"1h\"")
+        .with("stop_timeout = \"1s\"");
     let rekindle = world.run(&config);
     rekindle.wait_state("healthy");
-    get(port, "/fault?mode=ignore-term").expect("the demo gateway takes the order");
-    get(port, "/fault?mode=500").expect("the demo gateway takes the order");
+    world.write("answers", "500 no");
     rekindle.wait_state("degraded");
 
     answers(&rekindle, "degraded", 503);

@@ -1,23 +1,30 @@
 //! Nothing of the old tree is alive when a new child starts, however it has detached itself.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 
 use crate::crash::served_by;
 use crate::support::http::free_port;
-use crate::support::{Config, REKINDLE, World, get, processes};
+use crate::support::{Config, REKINDLE, Stopwatch, World, get, processes, stub};
 
 #[test]
 fn a_sick_child_that_ignores_terminate_is_killed_after_its_grace() {
     let (world, port) = (World::new(), free_port());
-    let rekindle = world.run(&Config::demo(port).with("unhealthy_stop_timeout = \"500ms\""));
-    let first = served_by(&rekindle, port);
+    let config = stub::stubborn(&world, port, "200 ok");
+    let rekindle = world.run(&config.with("unhealthy_stop_timeout = \"1s\""));
+    rekindle.wait_state("healthy");
+    let first = processes::children(rekindle.pid());
 
-    get(port, "/fault?mode=ignore-term").expect("the demo gateway takes the order");
-    get(port, "/fault?mode=500").expect("the demo gateway takes the order");
+    world.write("answers", "500 no\n500 no\n200 ok");
+    rekindle.wait_state("degraded");
+    let watch = Stopwatch::start();
 
     rekindle.wait_restarts("probe_failed", 1);
-    assert_ne!(first, served_by(&rekindle, port));
-    assert!(!processes::is_alive(first));
+    rekindle.wait_state("healthy");
+    assert!(watch.elapsed() > Duration::from_millis(500), "it was given its time");
+    assert!(first.iter().all(|pid| !processes::is_alive(*pid)));
+    assert_eq!(processes::children(rekindle.pid()).len(), 1);
 }
 
 #[test]

@@ -238,10 +238,9 @@ impl<'w> Rekindle<'w> {
     /// Where it is and what it said, for a failure message.
     pub(crate) fn story(&self) -> String {
         let log = self.log();
-        let lines: Vec<_> = log.lines().collect();
+        let lines: Vec<_> = log.lines().filter(|line| !line.contains(DEBUG)).collect();
         let tail = lines[lines.len().saturating_sub(60)..].join("\n");
-        let status = self.get("/status").map_or_else(|error| error.to_string(), |it| it.body);
-        format!("status: {status}\nlog:\n{tail}")
+        format!("status: {}\nlog:\n{tail}", self.status())
     }
 }
 

@@ -9,18 +9,27 @@ use std::os::unix::net::UnixListener;
 
 use super::{Config, World};
 
+/// The test that is not one, by its full name.
+const NAME: &str = "support::stub::serves_what_a_test_dictates";
+
 /// Supervises a stub that listens on `address`: a port, or the path of a unix socket.
 pub(crate) fn config(world: &World, address: &str, answers: &str) -> Config {
     let answers = world.write("answers", answers);
     let own = std::env::current_exe().expect("the test binary has a path");
     let own = own.to_str().expect("its path is UTF-8");
-    Config::command(&[own, "--exact", "support::stub::serves_what_a_test_dictates", "--nocapture"])
-        .with(&format!(
-            r#"
+    Config::command(&[own, "--exact", NAME, "--nocapture"]).with(&format!(
+        r#"
             env.IT_STUB_ADDRESS = "{address}"
             env.IT_STUB_ANSWERS = "{answers}"
             "#
-        ))
+    ))
+}
+
+/// The same on a port, with probes of it, and deaf to SIGTERM.
+pub(crate) fn stubborn(world: &World, port: u16, answers: &str) -> Config {
+    let own = std::env::current_exe().expect("the test binary has a path");
+    let deaf = format!("trap '' TERM; exec {} --exact {NAME} --nocapture", own.display());
+    probed(world, port, answers).with(&format!("command = [\"/bin/sh\", \"-c\", \"{deaf}\"]"))
 }
 
 /// The same on a port, with probes of it.
