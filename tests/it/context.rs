@@ -87,7 +87,7 @@ fn a_child_with_a_missing_env_file_is_not_started_until_it_is_there() {
         .with(&format!("env_file = \"{file}\""));
     let rekindle = world.run(&config);
     rekindle.wait("it fails", || rekindle.count("rekindle_child_spawn_failures_total", "") >= 1);
-    assert!(rekindle.said(&[&file]), "{}", rekindle.story());
+    rekindle.wait_said(&[&file]);
 
     world.write("new", "A=there\n");
     std::fs::rename(world.path("new"), &file).expect("the file appears");

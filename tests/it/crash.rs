@@ -17,7 +17,7 @@ fn a_child_that_crashes_is_replaced_and_serves_again() {
     rekindle.wait_state("healthy");
     assert_ne!(first, served_by(&rekindle, port));
     assert!(rekindle.count("rekindle_child_last_exit_code", "") > 128);
-    assert!(rekindle.said(&["\"reason\":\"signal\""]), "{}", rekindle.story());
+    rekindle.wait_said(&["\"reason\":\"signal\""]);
     assert_eq!(rekindle.all_restarts(), 1);
 }
 
@@ -75,7 +75,7 @@ fn a_binary_that_is_missing_for_a_while_is_tried_again_until_it_is_there() {
     rekindle.wait("it fails again and again", || {
         rekindle.count("rekindle_child_spawn_failures_total", "") >= 2
     });
-    assert!(rekindle.said(&[&gateway, "o such file"]), "{}", rekindle.story());
+    rekindle.wait_said(&[&gateway, "o such file"]);
     world.script("new", &format!("#!/bin/sh\nexec {REKINDLE} demo-gateway --port {port}\n"));
     std::fs::rename(world.path("new"), &gateway).expect("the binary appears");
 

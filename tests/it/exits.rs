@@ -17,7 +17,7 @@ fn a_configuration_error_is_retried_slowly_with_the_hook_first() {
     rekindle.wait("three rounds", || world.lines("order").len() >= 6);
 
     assert_eq!(world.lines("order")[..6], ["hook", "child", "hook", "child", "hook", "child"]);
-    assert!(rekindle.said(&["exit_rule"]), "{}", rekindle.story());
+    rekindle.wait_said(&["exit_rule"]);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn a_repair_that_does_not_help_is_not_repeated() {
     rekindle.wait_state("slow_retry");
 
     assert_eq!(world.lines("order"), ["child", "repair", "child"]);
-    assert!(rekindle.said(&["repair_failed"]), "{}", rekindle.story());
+    rekindle.wait_said(&["repair_failed"]);
 }
 
 /// A child that exits with 9 until a file is there.
@@ -111,7 +111,7 @@ fn a_spent_budget_is_followed_by_the_slow_pace() {
     rekindle.wait_state("slow_retry");
 
     assert_eq!(world.lines("launches").len(), 3);
-    assert!(rekindle.said(&["budget_spent"]), "{}", rekindle.story());
+    rekindle.wait_said(&["budget_spent"]);
 }
 
 /// A child that always fails, and two restarts for it.

@@ -145,7 +145,7 @@ fn bad_lines_are_named_by_number_and_never_shown() {
     assert_eq!(variable(&world, "GOOD").as_deref(), Some("1"));
     assert_eq!(variable(&world, "REKINDLE_X"), None);
     assert_eq!(variable(&world, "NOTIFY_SOCKET"), None);
-    assert!(rekindle.said(&[WARN, "line 2"]), "{}", rekindle.story());
+    rekindle.wait_said(&[WARN, "line 2"]);
     assert!(rekindle.lines_with("secret").is_empty(), "{}", rekindle.story());
 }
 

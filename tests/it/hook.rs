@@ -53,7 +53,7 @@ fn an_executable_hook_is_executed_with_its_own_interpreter() {
     rekindle.wait_state("healthy");
 
     assert_eq!(world.read("said"), "bash\n");
-    assert!(rekindle.said(&[&hook]), "the log names the hook: {}", rekindle.story());
+    rekindle.wait_said(&[&hook]);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_hook_that_fails_keeps_the_child_from_starting() {
 
     assert_eq!(world.read("order"), "");
     assert_eq!(rekindle.get("/readyz").expect("an answer").status, 503);
-    assert!(rekindle.said(&["hook", "code 7"]), "{}", rekindle.story());
+    rekindle.wait_said(&["hook", "code 7"]);
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_strict_hook_that_fails_at_first_ends_the_run() {
     rekindle.expect_errors();
 
     assert_eq!(rekindle.wait_exit(), 69);
-    assert!(rekindle.said(&[&hook, "code 5"]), "path and code are named: {}", rekindle.story());
+    rekindle.wait_said(&[&hook, "code 5"]);
     assert_eq!(world.read("order"), "");
 }
 
@@ -241,7 +241,7 @@ fn the_images_own_hook_is_found_without_being_named() {
     rekindle.wait_up();
 
     rekindle.wait("the hook has run", || rekindle.hooks("success") == 1);
-    assert!(rekindle.said(&["/etc/openshell/boot.sh"]), "{}", rekindle.story());
+    rekindle.wait_said(&["/etc/openshell/boot.sh"]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn a_stranger_that_holds_the_port_is_named_and_waited_for() {
 
     rekindle.wait_said(&[&format!("port {port} is held by pid {pid} (")]);
     rekindle.wait_state("slow_retry");
-    assert!(rekindle.said(&["port_held"]), "{}", rekindle.story());
+    rekindle.wait_said(&["port_held"]);
     let launched = rekindle.count("rekindle_service_transitions_total", "to=\"starting\"");
     assert!(launched >= 1, "the first launch goes ahead");
     drop(stranger);
@@ -72,7 +72,7 @@ fn a_stranger_that_takes_the_port_later_is_seen_and_never_signalled() {
     rekindle.wait_restarts("probe_failed", 1);
     rekindle.wait_state("slow_retry");
     let pid = std::process::id();
-    assert!(rekindle.said(&[&format!("port {port} is held by pid {pid} (")]));
+    rekindle.wait_said(&[&format!("port {port} is held by pid {pid} (")]);
 }
 
 /// Another supervisor's world, and a configuration whose child never listens on the port.

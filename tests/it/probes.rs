@@ -61,7 +61,7 @@ fn an_exec_probe_whose_program_is_missing_harms_nobody() {
 
     assert_eq!(rekindle.state(), "healthy");
     assert_eq!(rekindle.all_restarts(), 0);
-    assert!(rekindle.said(&["probe_missing"]), "{}", rekindle.story());
+    rekindle.wait_said(&["probe_missing"]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn a_child_that_never_comes_up_is_replaced() {
 
     assert_eq!(rekindle.count("rekindle_service_transitions_total", "to=\"healthy\""), 0);
     assert!(rekindle.probes("startup", "refused") >= 2);
-    assert!(rekindle.said(&["starting", "refused"]), "{}", rekindle.story());
+    rekindle.wait_said(&["starting", "refused"]);
 }
 
 #[test]
@@ -48,9 +48,9 @@ fn a_wrong_health_url_is_said_and_not_healed_for_ever() {
 
     rekindle.wait_state("slow_retry");
 
-    assert!(rekindle.said(&["404", "wrong"]), "{}", rekindle.story());
+    rekindle.wait_said(&["404", "wrong"]);
     assert!(rekindle.all_restarts() <= 1, "{}", rekindle.story());
-    assert!(rekindle.said(&["probe_probably_wrong"]), "{}", rekindle.story());
+    rekindle.wait_said(&["probe_probably_wrong"]);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn without_any_probe_a_child_is_healthy_once_it_has_run_for_the_settle_time() {
 
     rekindle.wait_state("healthy");
 
-    assert!(rekindle.said(&[WARN, "hang"]), "{}", rekindle.story());
+    rekindle.wait_said(&[WARN, "hang"]);
 }
 
 #[test]
