@@ -339,7 +339,6 @@ mod tests {
             Note::HookFound { path: path.clone(), by_shell: false },
             Note::HookFound { path: path.clone(), by_shell: true },
             Note::HookServes { path: path.clone() },
-            Note::HandOverRefused { lines: vec![2, 5], why: "no `=`" },
             Note::LeftOverKilled { pid: 4711, name: name.clone() },
             Note::LeftBehind { pid: 4711, name },
             Note::StateNotDurable { path: "/var/lib/rekindle".into(), why: "read-only".to_owned() },
