@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::metrics::Metrics;
-use crate::output::{Dropped, Source, Stream, Tail, Writers, pump};
+use crate::output::{Dropped, OpenPipes, Source, Stream, Tail, Writers, pump};
 use crate::report::{Note, Teller};
 use crate::status::Shared;
 use crate::threads::{self, spawn_supervised};
@@ -52,6 +52,7 @@ pub struct Setup {
 #[derive(Clone, Debug)]
 pub struct Handle {
     pipes: UnboundedSender<Source>,
+    open: Arc<OpenPipes>,
     tail: Arc<Tail>,
     address: Option<SocketAddr>,
 }
@@ -64,8 +65,15 @@ impl Handle {
 
     /// Passes what comes out of `pipe` on to our own `stream` until its writers are gone.
     pub fn pump(&self, stream: Stream, pipe: OwnedFd) {
+        self.open.opened();
         // The receiver lives as long as the process.
         drop(self.pipes.send(Source { stream, pipe: Arc::new(pipe) }));
+    }
+
+    /// Waits until all pipes are read to their ends, at most for `patience`; whether they are.
+    /// Once the tree is gone, nobody can write to them any more.
+    pub fn drain(&self, patience: Duration) -> bool {
+        self.open.wait_for_none(patience)
     }
 
     /// The child's last output.
@@ -80,10 +88,11 @@ pub fn start(setup: Setup) -> io::Result<Handle> {
     doors.open(&setup.teller, setup.holder_of);
     let address = doors.address();
     let (pipes, received) = unbounded_channel();
-    let tail = Arc::new(Tail::default());
+    let (open, tail) = (Arc::new(OpenPipes::default()), Arc::new(Tail::default()));
     let work = Work {
         pipes: Mutex::new(Pipes { received, known: Vec::new() }),
         doors: Mutex::new(doors),
+        open: Arc::clone(&open),
         tail: Arc::clone(&tail),
         setup,
     };
@@ -96,7 +105,7 @@ pub fn start(setup: Setup) -> io::Result<Handle> {
             teller.note(&Note::ThreadPanicked { thread: threads::HTTP, message, again_in });
         },
     )?;
-    Ok(Handle { pipes, tail, address })
+    Ok(Handle { pipes, open, tail, address })
 }
 
 /// What survives a panic of the thread: open sockets and pipes are served again.
@@ -104,6 +113,7 @@ struct Work {
     setup: Setup,
     doors: Mutex<Doors>,
     pipes: Mutex<Pipes>,
+    open: Arc<OpenPipes>,
     tail: Arc<Tail>,
 }
 
@@ -149,11 +159,13 @@ impl Work {
 
     fn spawn_pump(&self, source: Source) {
         let (writers, tail) = (self.setup.writers.clone(), Arc::clone(&self.tail));
+        let open = Arc::clone(&self.open);
         tokio::spawn(async move {
             let stream = source.stream;
             if let Err(error) = pump(source, writers, tail).await {
                 tracing::warn!("cannot read the child's {}: {error}", stream.label());
             }
+            open.ended();
         });
     }
 

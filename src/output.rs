@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::threads;
 
-pub use pump::{Source, Tail, pump};
+pub use pump::{OpenPipes, Source, Tail, pump};
 pub use queue::{Dropped, Lane, Queue};
 
 /// One of the two output streams.

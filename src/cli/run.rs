@@ -31,6 +31,10 @@ const LOCK_AGAIN: Duration = Duration::from_millis(500);
 /// The last log lines get so long to be written when stderr is slow.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
+/// The child's last output gets so long to be read once its tree is gone: a moment, unless a
+/// stranger holds the other end.
+const DRAIN_PATIENCE: Duration = Duration::from_millis(300);
+
 /// Exit code when the state directory stays in use (`EX_CANTCREAT`).
 const IN_USE: u8 = 73;
 /// Exit code for a configuration that cannot be used (`EX_CONFIG`).
@@ -145,6 +149,7 @@ impl House {
         let cgroup = self.cgroup(&mark);
         let reporter = Reporter::new(&self.service, self.metrics, shared, Notify::from_env());
         let pumped = is_pumped(&self.service);
+        let pipes = http.clone();
         let driver = Driver::new(Setup {
             service: self.service,
             clock: self.clock,
@@ -165,6 +170,8 @@ impl House {
         {
             tracing::debug!("the cgroup stays: {error}");
         }
+        // The child's last words may still be on their way.
+        pipes.drain(DRAIN_PATIENCE);
         self.teller.note(&Note::Ended { code });
         Ok(code)
     }

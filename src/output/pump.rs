@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::net::unix::pipe::Receiver;
 
@@ -40,6 +41,40 @@ impl Tail {
         let excess = (kept.len() + bytes.len()).saturating_sub(TAIL_BYTES).min(kept.len());
         kept.drain(..excess);
         kept.extend(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);
+    }
+}
+
+/// How many pipes have not been read to their end.
+#[derive(Debug, Default)]
+pub struct OpenPipes {
+    count: Mutex<usize>,
+    fewer: Condvar,
+}
+
+impl OpenPipes {
+    /// There is one more.
+    pub fn opened(&self) {
+        *self.lock() += 1;
+    }
+
+    /// One has ended; one that had ended before may end again after a panic.
+    pub fn ended(&self) {
+        let mut count = self.lock();
+        *count = count.saturating_sub(1);
+        self.fewer.notify_all();
+    }
+
+    /// Waits until there are none, at most for `patience`; whether there are none.
+    pub fn wait_for_none(&self, patience: Duration) -> bool {
+        let (count, _) = self
+            .fewer
+            .wait_timeout_while(self.lock(), patience, |count| *count > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        *count == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,6 +132,18 @@ mod tests {
         stderr.read_exact(&mut seen).unwrap();
         assert_eq!(&seen, b"err\n");
         assert_eq!(tail.bytes(), b"out\xfeerr\n");
+    }
+
+    #[test]
+    fn open_pipes_are_waited_for_until_the_last_has_ended() {
+        let open = Arc::new(OpenPipes::default());
+        assert!(open.wait_for_none(Duration::ZERO));
+        open.opened();
+        assert!(!open.wait_for_none(Duration::ZERO));
+        let other = Arc::clone(&open);
+        let ends = std::thread::spawn(move || other.ended());
+        assert!(open.wait_for_none(Duration::from_secs(20)));
+        ends.join().unwrap();
     }
 
     #[test]

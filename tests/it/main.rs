@@ -1,0 +1,28 @@
+//! How Rekindle behaves with real processes, sockets and files: one module per behaviour.
+
+mod answers;
+mod cli;
+mod context;
+mod crash;
+mod demo;
+mod exits;
+mod handover;
+mod hang;
+mod harm;
+mod hook;
+mod listen;
+mod notify;
+mod output;
+mod pid1;
+mod port;
+mod probe_command;
+mod probes;
+mod proxy;
+mod shutdown;
+mod sick;
+mod signals;
+mod startup;
+mod support;
+mod takeover;
+mod terminal;
+mod tree;

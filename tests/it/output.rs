@@ -1,0 +1,89 @@
+//! The child's output arrives unchanged, and nobody who does not read it delays the healing.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use crate::crash::served_by;
+use crate::support::http::free_port;
+use crate::support::time::PATIENCE;
+use crate::support::{Config, Rekindle, Stopwatch, World, get};
+
+#[test]
+fn every_byte_arrives_on_the_stream_that_it_was_written_to() {
+    let world = World::new();
+    let out: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    let err = b"\xff\x00 no line end, not even text \x80\r".as_slice();
+    std::fs::write(world.path("out"), &out).expect("a scratch file");
+    std::fs::write(world.path("err"), err).expect("a scratch file");
+    let script = format!("cat {}; cat {} >&2; exec sleep 1000", world.at("out"), world.at("err"));
+    let rekindle = world.run(&Config::script(&script).with("output = \"pump\""));
+
+    rekindle.wait("all of it is there", || rekindle.output().len() >= out.len());
+    let log = world.path("stderr-0");
+    let arrived = || std::fs::read(&log).unwrap_or_default();
+    rekindle.wait("stderr too", || arrived().windows(err.len()).any(|part| part == err));
+
+    assert!(rekindle.output() == out, "stdout differs");
+}
+
+#[test]
+fn the_last_words_of_a_dying_child_are_not_lost() {
+    let world = World::new();
+    let mut rekindle =
+        world.run(&Config::script("echo last words; exit 3").with("restart = \"never\""));
+    rekindle.expect_errors();
+
+    assert_eq!(rekindle.wait_exit(), 3);
+    assert_eq!(rekindle.output(), b"last words\n");
+}
+
+#[test]
+fn where_output_is_inherited_the_child_writes_it_itself() {
+    let world = World::new();
+    let script = "readlink /proc/self/fd/1; exec sleep 1000";
+    for (output, target) in [("inherit", world.at("stdout-0")), ("pump", "pipe:".to_owned())] {
+        let rekindle = world.run(&Config::script(script).with(&format!("output = \"{output}\"")));
+        rekindle.wait("it has written", || !rekindle.output().is_empty());
+
+        let written = String::from_utf8_lossy(&rekindle.output()).into_owned();
+
+        assert!(written.starts_with(&target), "{written} rather than {target}");
+    }
+}
+
+#[test]
+fn a_flood_of_output_delays_neither_the_healing_nor_our_answers() {
+    let (world, port) = (World::new(), free_port());
+    let command = world.prepare(&Config::demo(port));
+    let rekindle = world.start_writing_to(command, File::create("/dev/null").expect("null").into());
+    served_by(&rekindle, port);
+    get(port, "/fault?mode=flood&seconds=2").expect("the demo gateway takes the order");
+
+    heals_and_answers(&rekindle, port);
+}
+
+#[test]
+fn a_reader_that_never_reads_delays_neither_the_healing_nor_our_answers() {
+    let (world, port) = (World::new(), free_port());
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let command = world.prepare(&Config::demo(port));
+    let rekindle = world.start_writing_to(command, OwnedFd::from(writer));
+    served_by(&rekindle, port);
+    get(port, "/fault?mode=flood&seconds=1").expect("the demo gateway takes the order");
+    rekindle.wait("output is dropped", || {
+        rekindle.count("rekindle_output_dropped_bytes_total", "") > 0
+    });
+
+    heals_and_answers(&rekindle, port);
+    drop(reader);
+}
+
+fn heals_and_answers(rekindle: &Rekindle<'_>, port: u16) {
+    let watch = Stopwatch::start();
+    assert_eq!(rekindle.get("/livez").expect("an answer").status, 200);
+    get(port, "/fault?mode=crash").expect("the demo gateway takes the order");
+    rekindle.wait_restarts("signal", 1);
+    served_by(rekindle, port);
+    assert!(watch.elapsed() < PATIENCE / 2);
+    assert_eq!(rekindle.get("/livez").expect("an answer").status, 200);
+}

@@ -1,0 +1,209 @@
+//! A test's world: a scratch directory, the supervisor under test in it, and the proof that nothing
+//! is left behind.
+//!
+//! Everything that a test starts carries a mark of its own in its environment ([`World`]), so that
+//! whatever descends from it is found again, however it has detached itself. A test that ends well
+//! stops its supervisor as an operator would; then no marked process may be alive, and the log may
+//! hold no `ERROR` unless the test expects one.
+//!
+//! Tests wait for conditions, never for a guessed time: only a *shorter* span than the one asserted
+//! is ever slept.
+
+pub(crate) mod config;
+pub(crate) mod http;
+pub(crate) mod processes;
+pub(crate) mod rekindle;
+pub(crate) mod stub;
+pub(crate) mod time;
+
+use std::cell::Cell;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tempfile::TempDir;
+
+pub(crate) use config::Config;
+pub(crate) use http::{get, port_answers};
+pub(crate) use rekindle::Rekindle;
+use rekindle::Streams;
+pub(crate) use time::{Stopwatch, wait_until};
+
+/// The binary under test.
+pub(crate) const REKINDLE: &str = env!("CARGO_BIN_EXE_rekindle");
+
+/// One test's scratch directory and the mark on all its processes.
+pub(crate) struct World {
+    dir: TempDir,
+    mark: String,
+    runs: Cell<u32>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        static WORLDS: AtomicU32 = AtomicU32::new(0);
+        let number = WORLDS.fetch_add(1, Ordering::Relaxed);
+        let dir = tempfile::Builder::new().prefix("rekindle-it-").tempdir().expect("a scratch dir");
+        // A child that has dropped its rights must be able to reach its files.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+        Self { dir, mark: format!("{}.{number}", std::process::id()), runs: Cell::new(0) }
+    }
+
+    /// The absolute path of `name` in the scratch directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The same as text, for configurations and scripts.
+    pub(crate) fn at(&self, name: &str) -> String {
+        self.path(name).to_str().expect("scratch paths are UTF-8").to_owned()
+    }
+
+    /// Writes a file and returns its path.
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
+        fs::write(self.path(name), text).expect("a scratch file is written");
+        self.at(name)
+    }
+
+    /// Writes an executable file that begins with its own `#!` line.
+    pub(crate) fn script(&self, name: &str, text: &str) -> String {
+        let path = self.write(name, text);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+        path
+    }
+
+    /// What is in a file; nothing if it is not there (yet).
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// The lines of a file.
+    pub(crate) fn lines(&self, name: &str) -> Vec<String> {
+        self.read(name).lines().map(str::to_owned).collect()
+    }
+
+    /// The number in a file, for example a pid that a script has written.
+    pub(crate) fn number(&self, name: &str) -> Option<i32> {
+        let text = self.read(name);
+        // Without its line end it may be half written.
+        text.strip_suffix('\n')?.trim().parse().ok()
+    }
+
+    /// A command with this world's environment, not started yet.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("REKINDLE_") || name.to_lowercase().ends_with("_proxy") {
+                command.env_remove(&*name);
+            }
+        }
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "RUST_LOG"] {
+            command.env_remove(name);
+        }
+        command
+            .env(processes::MARK, &self.mark)
+            .env("STATE_DIRECTORY", self.path("state"))
+            .env("RUNTIME_DIRECTORY", self.path("run"))
+            .env("HOME", self.dir.path())
+            .current_dir(self.dir.path());
+        command
+    }
+
+    /// `rekindle run` with this configuration, not started yet.
+    pub(crate) fn prepare(&self, config: &Config) -> Command {
+        let file = self.write(&format!("rekindle-{}.toml", self.runs.get()), &config.text());
+        let mut command = self.command(REKINDLE);
+        command.args(["run", "--config", &file]);
+        command
+    }
+
+    /// Starts `rekindle run` with this configuration, and waits until it answers (or has ended).
+    pub(crate) fn run(&self, config: &Config) -> Rekindle<'_> {
+        let rekindle = self.start(self.prepare(config));
+        rekindle.wait_up();
+        rekindle
+    }
+
+    /// Starts a prepared `rekindle run`; its stdout and stderr go to files.
+    pub(crate) fn start(&self, command: Command) -> Rekindle<'_> {
+        Rekindle::start(self, self.next_run(), command, Streams::Files)
+    }
+
+    /// The same, with another stdout.
+    pub(crate) fn start_writing_to(&self, command: Command, stdout: OwnedFd) -> Rekindle<'_> {
+        let rekindle = Rekindle::start(self, self.next_run(), command, Streams::Stdout(stdout));
+        rekindle.wait_up();
+        rekindle
+    }
+
+    /// The same on a terminal, which becomes the controlling one if the command asks for that.
+    pub(crate) fn start_on_terminal(&self, command: Command, terminal: OwnedFd) -> Rekindle<'_> {
+        let rekindle = Rekindle::start(self, self.next_run(), command, Streams::Terminal(terminal));
+        rekindle.wait_up();
+        rekindle
+    }
+
+    /// Every live process of this test.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        processes::marked(&self.mark)
+    }
+
+    /// The live processes of this test whose command line contains `text`.
+    pub(crate) fn processes_like(&self, text: &str) -> Vec<i32> {
+        let alike = |pid: &i32| processes::command_line(*pid).contains(text);
+        self.processes().into_iter().filter(alike).collect()
+    }
+
+    fn next_run(&self) -> u32 {
+        self.runs.replace(self.runs.get() + 1)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let left = processes::kill_marked(&self.mark);
+        assert!(
+            left.is_empty() || std::thread::panicking(),
+            "processes were left behind in {}:\n{}",
+            self.dir.path().display(),
+            left.join("\n")
+        );
+    }
+}
+
+#[test]
+#[should_panic(expected = "processes were left behind")]
+fn a_left_over_fails_its_test_however_it_has_detached_itself() {
+    let world = World::new();
+    let mut command = world.command("setsid");
+    command.args(["--fork", "env", "-u", "HOME", "nohup", "sleep", "1000"]);
+    assert_eq!(world.start(command).wait_exit(), 0);
+}
+
+/// Whether this test may go on: what needs root is said and skipped without it.
+pub(crate) fn is_root(what: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        skip(&format!("{what} needs root"));
+    }
+    root
+}
+
+/// Whether this test may go on: what needs a missing tool is said and skipped.
+pub(crate) fn has_tool(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
+    if !found {
+        skip(&format!("{name} is not installed"));
+    }
+    found
+}
+
+#[expect(clippy::print_stderr, reason = "the test harness shows it beside the test's name")]
+fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+}
