@@ -30,6 +30,8 @@ mod explore;
 mod simulate;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trace;
 
 use std::time::Duration;
 
