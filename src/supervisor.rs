@@ -27,6 +27,8 @@ mod check;
 #[cfg(test)]
 mod explore;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod simulate;
 #[cfg(test)]
 mod tests;
