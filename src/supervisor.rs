@@ -27,9 +27,13 @@ mod check;
 #[cfg(test)]
 mod explore;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod simulate;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trace;
 
 use std::time::Duration;
 

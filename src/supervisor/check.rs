@@ -1,11 +1,17 @@
 //! A model of the world around the core, and the promises that hold whatever that world does.
 //!
-//! The explorer and the simulation both play this world; every order of the core passes through
-//! [`World::obey`], which says in words which promise it breaks.
+//! The explorer and the simulation both play this world. Every event that it makes and every order
+//! that the core gives passes through [`World::step`], which says in words which promise is broken.
 
 use std::time::Duration;
 
+use super::reference::{Series, Tally, longest_span, may_end_with, tolerance};
 use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// More actions than this at once are a mistake.
+const MOST_ACTIONS: usize = 8;
 
 /// Where the world stands, as far as the core's orders and answers go.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -18,42 +24,55 @@ pub(super) struct World {
     pub(super) main: Option<(Program, Incarnation)>,
     /// A signal to the tree was sent: one `Gone` is owed for this launch.
     pub(super) gone_owed: Option<Incarnation>,
+    /// The port was asked about and not answered.
+    pub(super) port_asked: Option<Incarnation>,
+    /// Probes that were ordered, and neither answered nor given up.
+    pub(super) probes: Vec<Asked>,
+    /// How often a stop was requested.
+    pub(super) stops: u8,
+    /// How often we came late, or the machine slept, in all.
+    pub(super) sleeps: u8,
+    /// How it ended.
+    pub(super) finished: Option<Outcome>,
     /// Something of an earlier program may be alive: only a `Gone` clears it.
     dirty: bool,
     /// The hook of this attempt has ended well, or is missing.
     hook_done: bool,
-    /// The port was asked about and not answered.
-    pub(super) port_asked: Option<Incarnation>,
-    /// Probes that were ordered and not answered.
-    pub(super) probes: Vec<(Incarnation, Role, u32)>,
-    /// How often a stop was requested.
-    pub(super) stops: u8,
-    /// How it ended.
-    pub(super) finished: Option<Outcome>,
+    /// A child has run in this run of ours.
+    child_ran: bool,
+    /// The reason to take down what runs was told.
+    stop_told: bool,
     /// SIGKILL is allowed from then on (a grace runs), or at once.
     kill_from: Option<Moment>,
-    /// Liveness failures since the last pass, doubted ones included.
-    failures: u32,
-    /// Liveness failures since the last pass that nothing gives reason to doubt.
-    sure_failures: u32,
-    /// Whether we came late in this launch.
-    doubtful: bool,
-    /// How often we came late, or the machine slept, in all.
-    pub(super) sleeps: u8,
+    /// No launch may be made before: a backoff was announced.
+    not_before: Option<Moment>,
+    /// The hook may not be called overdue, the child not unable to come up, before.
+    patience_until: Option<Moment>,
     /// When the present health began.
     healthy_since: Option<Moment>,
-    /// Which delay of the series is due next; as `Pace` counts, by a second hand.
-    next_delay: usize,
-    /// When restarts within the budget's window were made.
-    restarts: Vec<Moment>,
+    /// The child has been healthy in this launch.
+    served: bool,
+    /// A repair was made since the last stable run.
+    repaired: bool,
+    tally: Tally,
+    series: Series,
 }
 
-/// More actions than this at once are a mistake.
-const MOST_ACTIONS: usize = 8;
+/// A probe in flight.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct Asked {
+    pub(super) id: Incarnation,
+    pub(super) role: Role,
+    pub(super) probe: u32,
+    /// When it was ordered.
+    since: Moment,
+    /// When it must be given up.
+    lost_at: Moment,
+}
 
 impl World {
     pub(super) fn new() -> Self {
-        Self { next_delay: 1, ..Self::default() }
+        Self { series: Series::new(), ..Self::default() }
     }
 
     /// Delivers `event` to `core` at `now`, obeys its orders, and checks every promise.
@@ -65,11 +84,9 @@ impl World {
     ) -> Result<Vec<Action>, String> {
         self.note(core, now, event);
         let actions = core.on(now, event);
-        if actions.len() > MOST_ACTIONS {
-            return Err(format!("{} actions at once", actions.len()));
-        }
+        ensure(actions.len() <= MOST_ACTIONS, "too many actions at once")?;
         for action in &actions {
-            self.obey(core, now, event, action)?;
+            self.obey(core, now, action)?;
         }
         self.check_after(core, now, event, &actions)?;
         Ok(actions)
@@ -77,21 +94,13 @@ impl World {
 
     /// What the event itself changes in the world.
     fn note(&mut self, core: &Supervisor, now: Moment, event: Event) {
-        let slack = Duration::from_millis(200);
-        let late = core.deadline().is_some_and(|due| now.since(due) > slack);
-        self.doubtful |= late;
-        self.sleeps += u8::from(late || event == Event::Suspended);
+        let late = core.deadline().map_or(Duration::ZERO, |due| now.since(due));
+        if late > tolerance(core) {
+            self.note_sleep(now, late);
+        }
         match event {
             Event::Swept { .. } => self.sweeping = false,
-            Event::Spawned(id) => {
-                self.main = self.spawning.take();
-                self.dirty = true;
-                self.kill_from = (self.stops > 1).then_some(now);
-                assert_eq!(self.main.map(|(_, id)| id), Some(id), "the explorer is wrong");
-                if matches!(self.main, Some((Program::Child, _))) {
-                    (self.failures, self.sure_failures, self.doubtful) = (0, 0, false);
-                }
-            }
+            Event::Spawned(id) => self.note_spawned(core, now, id),
             Event::HookMissing(_) => {
                 self.spawning = None;
                 self.hook_done = true;
@@ -107,7 +116,12 @@ impl World {
                 self.hook_done = false;
             }
             Event::Probed { id, role, probe, verdict } => {
-                self.note_probed(now, (id, role, probe), verdict);
+                let answered =
+                    |asked: &Asked| (asked.id, asked.role, asked.probe) == (id, role, probe);
+                if let Some(known) = self.probes.iter().position(answered) {
+                    let asked = self.probes.swap_remove(known);
+                    self.note_verdict(core, now, asked, verdict);
+                }
             }
             Event::PortChecked { .. } => self.port_asked = None,
             Event::StopRequested => {
@@ -116,8 +130,39 @@ impl World {
                     self.kill_from = Some(now);
                 }
             }
-            Event::Suspended => self.doubtful = true,
-            Event::Start | Event::SignalReceived(_) | Event::Tick => {}
+            Event::Suspended => self.note_sleep(now, Duration::ZERO),
+            Event::Tick => self.note_lost(core, now),
+            Event::Start | Event::SignalReceived(_) => {}
+        }
+    }
+
+    /// We came late, or the machine slept: nobody may suffer for it.
+    fn note_sleep(&mut self, now: Moment, late: Duration) {
+        self.sleeps = self.sleeps.saturating_add(1);
+        self.tally.slept();
+        self.patience_until = self.patience_until.map(|until| until + late);
+        for asked in &mut self.probes {
+            if asked.lost_at < now {
+                asked.lost_at = now + SECOND;
+            }
+        }
+    }
+
+    fn note_spawned(&mut self, core: &Supervisor, now: Moment, id: Incarnation) {
+        self.main = self.spawning.take();
+        assert_eq!(self.main.map(|(_, id)| id), Some(id), "the world answers what was not ordered");
+        self.dirty = true;
+        self.stop_told = false;
+        self.kill_from = (self.stops > 1).then_some(now);
+        let patience = match self.main {
+            Some((Program::BootHook, _)) => core.policy.hook.map(|hook| hook.timeout),
+            Some((Program::Repair, _)) => core.policy.repair,
+            Some((Program::Child, _)) | None => Some(core.policy.startup_timeout),
+        };
+        self.patience_until = patience.map(|patience| now + patience);
+        if matches!(self.main, Some((Program::Child, _))) {
+            self.child_ran = true;
+            self.tally = Tally::default();
         }
     }
 
@@ -131,64 +176,58 @@ impl World {
             }
             Some((Program::BootHook | Program::Repair, _)) if self.kill_from.is_none() => Some(now),
             _ => {
-                let grace = Duration::from_secs(1).min(core.policy.unhealthy_stop_timeout);
-                let rest = now + grace;
+                let rest = now + SECOND.min(core.policy.unhealthy_stop_timeout);
                 Some(self.kill_from.map_or(rest, |from| from.min(rest)))
             }
         };
     }
 
-    fn note_probed(&mut self, _now: Moment, asked: (Incarnation, Role, u32), verdict: Verdict) {
-        let before = self.probes.len();
-        self.probes.retain(|known| *known != asked);
-        if self.probes.len() == before || asked.1 != Role::Liveness {
+    fn note_verdict(&mut self, core: &Supervisor, now: Moment, asked: Asked, verdict: Verdict) {
+        if asked.role == Role::Readiness {
             return;
         }
-        match verdict {
-            Verdict::Pass => (self.failures, self.sure_failures) = (0, 0),
-            Verdict::Fail(_) => {
-                self.failures += 1;
-                self.sure_failures += u32::from(!self.doubtful);
-            }
-            Verdict::Inconclusive { instead_of: Some(_), .. } => {
-                self.failures += 1;
-                self.doubtful = true;
-            }
-            Verdict::Inconclusive { instead_of: None, .. } => {}
+        let conclusive = self.tally.add(now, asked.role, verdict, core.policy.max_doubt);
+        if asked.role == Role::Startup && !conclusive {
+            let stood_still = now.since(asked.since);
+            self.patience_until = self.patience_until.map(|until| until + stood_still);
         }
     }
 
-    fn obey(
-        &mut self,
-        core: &Supervisor,
-        now: Moment,
-        event: Event,
-        action: &Action,
-    ) -> Result<(), String> {
+    fn note_lost(&mut self, core: &Supervisor, now: Moment) {
+        let lost: Vec<_> = self.probes.extract_if(.., |asked| asked.lost_at <= now).collect();
+        for asked in lost {
+            self.note_verdict(core, now, asked, Verdict::unknown(Why::Lost));
+        }
+    }
+
+    fn obey(&mut self, core: &Supervisor, now: Moment, action: &Action) -> Result<(), String> {
         ensure(self.finished.is_none(), "an order after the end")?;
         match *action {
             Action::Sweep => {
-                ensure(self.main.is_none(), "a sweep while a program runs")?;
+                ensure(self.launched_nothing(), "a sweep while something of ours may run")?;
                 self.sweeping = true;
             }
-            Action::Spawn { program, id, .. } => self.obey_spawn(core, program, id)?,
+            Action::Spawn { program, id, .. } => self.obey_spawn(core, now, program, id)?,
             Action::Signal { id, to, signal } => self.obey_signal(core, now, id, to, signal)?,
-            Action::Probe { id, role, probe } => {
-                ensure(self.main == Some((Program::Child, id)), "a probe of what does not run")?;
-                ensure(self.gone_owed.is_none(), "a probe of what is being taken down")?;
-                self.probes.retain(|(_, known, _)| *known != role);
-                self.probes.push((id, role, probe));
+            Action::Probe { id, role, probe } => self.obey_probe(core, now, id, role, probe)?,
+            Action::CheckPort(id) => {
+                ensure(!self.served, "the port is suspected although the child served")?;
+                self.port_asked = Some(id);
             }
-            Action::CheckPort(id) => self.port_asked = Some(id),
-            Action::Report(fact) => self.hear(core, now, event, fact)?,
-            Action::Finish(outcome) => self.obey_finish(outcome)?,
+            Action::Report(fact) => self.hear(core, now, fact)?,
+            Action::Finish(outcome) => self.obey_finish(core, now, outcome)?,
         }
         Ok(())
+    }
+
+    fn launched_nothing(&self) -> bool {
+        self.main.is_none() && self.spawning.is_none() && !self.dirty
     }
 
     fn obey_spawn(
         &mut self,
         core: &Supervisor,
+        now: Moment,
         program: Program,
         id: Incarnation,
     ) -> Result<(), String> {
@@ -196,6 +235,7 @@ impl World {
         ensure(!self.sweeping, "a launch before the left-overs are gone")?;
         ensure(self.main.is_none() && self.spawning.is_none(), "two live programs at once")?;
         ensure(self.gone_owed.is_none(), "a launch before the old tree is gone")?;
+        ensure(self.not_before.is_none_or(|from| from <= now), "a launch before its backoff")?;
         if program == Program::Child {
             let hook_done = self.hook_done || core.policy.hook.is_none();
             ensure(hook_done, "a child without this attempt's boot hook")?;
@@ -203,7 +243,11 @@ impl World {
         } else {
             ensure(!self.dirty, "a hook beside what the last launch left")?;
         }
-        self.spawning = Some((program, id));
+        if program == Program::Repair {
+            ensure(!self.repaired, "a second repair before a stable run")?;
+            self.repaired = true;
+        }
+        (self.spawning, self.not_before, self.served) = (Some((program, id)), None, false);
         Ok(())
     }
 
@@ -223,103 +267,129 @@ impl World {
         }
         match signal {
             Signal::Stop | Signal::Term if to == Target::Main => {
+                ensure(self.stop_told, "asked to end, and nobody was told why")?;
                 ensure(self.kill_from.is_none(), "asked to end twice")?;
                 let policy = &core.policy;
-                let grace = if self.stops == 0 {
-                    policy.unhealthy_stop_timeout
-                } else {
-                    policy.stop_timeout
-                };
+                let healing = self.stops == 0;
+                let grace =
+                    if healing { policy.unhealthy_stop_timeout } else { policy.stop_timeout };
                 self.kill_from = Some(now + grace);
                 self.probes.clear();
             }
             Signal::Kill => {
                 let from = self.kill_from.ok_or("killed without having been asked to end")?;
                 ensure(from <= now, "killed before the grace was over")?;
+                self.probes.clear();
             }
-            Signal::Stop | Signal::Term | Signal::Quit | Signal::Usr1 | Signal::Usr2 => {}
+            Signal::Stop | Signal::Term => {}
+            Signal::Quit | Signal::Usr1 | Signal::Usr2 => {
+                let child = matches!(self.main, Some((Program::Child, _)));
+                ensure(child && !self.stop_told, "a signal passed on to who would not want it")?;
+            }
         }
         Ok(())
     }
 
-    fn obey_finish(&mut self, outcome: Outcome) -> Result<(), String> {
+    fn obey_probe(
+        &mut self,
+        core: &Supervisor,
+        now: Moment,
+        id: Incarnation,
+        role: Role,
+        probe: u32,
+    ) -> Result<(), String> {
+        ensure(self.main == Some((Program::Child, id)), "a probe of what does not run")?;
+        ensure(!self.stop_told, "a probe of what is being taken down")?;
+        let in_flight = self.probes.iter().any(|asked| asked.role == role);
+        ensure(!in_flight, "a second probe while one is in flight")?;
+        let policy = match role {
+            Role::Startup => core.policy.startup,
+            Role::Liveness => core.policy.liveness,
+            Role::Readiness => core.policy.readiness,
+        };
+        let timeout = policy.ok_or("a probe that the policy does not know")?.timeout;
+        self.probes.push(Asked { id, role, probe, since: now, lost_at: now + timeout + SECOND });
+        Ok(())
+    }
+
+    fn obey_finish(
+        &mut self,
+        core: &Supervisor,
+        now: Moment,
+        outcome: Outcome,
+    ) -> Result<(), String> {
         let left = self.main.is_some() || self.gone_owed.is_some() || self.dirty;
-        let admitted = matches!(outcome, Outcome::Asked { left: true, .. });
-        ensure(!left || admitted, "the end, with processes left and not admitted")?;
-        let asked = matches!(outcome, Outcome::Asked { .. });
-        ensure(asked == (self.stops > 0), "an end that nobody asked for, or the reverse")?;
+        let (policy, wanted) = (&core.policy, self.stops == 0);
+        let justified = match outcome {
+            Outcome::Asked { left: admitted, .. } => {
+                ensure(!left || admitted, "the end, with processes left and not admitted")?;
+                !wanted
+            }
+            Outcome::ChildEnded(exit) => wanted && may_end_with(policy, exit),
+            Outcome::BudgetSpent => {
+                let spent = policy.budget.is_some_and(|b| b.exit && self.series.is_spent(now, b));
+                wanted && spent
+            }
+            Outcome::BootHookFailed => {
+                let strict = policy.hook.is_some_and(|hook| hook.exit_on_failure);
+                wanted && strict && !self.child_ran
+            }
+        };
+        ensure(!left || !wanted, "the end, with processes left")?;
+        ensure(justified, "an end that neither an operator nor the policy wanted")?;
         self.finished = Some(outcome);
         Ok(())
     }
 
     /// The promises about what is told.
-    fn hear(
-        &mut self,
-        core: &Supervisor,
-        now: Moment,
-        event: Event,
-        fact: Fact,
-    ) -> Result<(), String> {
+    fn hear(&mut self, core: &Supervisor, now: Moment, fact: Fact) -> Result<(), String> {
+        let policy = &core.policy;
         match fact {
             Fact::HookTimedOut { .. } => self.kill_from = Some(now),
-            Fact::CameLate { .. } => self.doubtful = true,
-            Fact::Healthy { .. } => self.healthy_since = Some(now),
+            Fact::Healthy { .. } => (self.healthy_since, self.served) = (Some(now), true),
             Fact::Settled => {
                 let since = self.healthy_since.ok_or("settled without being healthy")?;
-                ensure(now.since(since) >= core.policy.settle, "settled before `settle`")?;
+                ensure(now.since(since) >= policy.settle, "settled before `settle`")?;
             }
             Fact::Stable => {
                 let since = self.healthy_since.ok_or("stable without being healthy")?;
-                ensure(now.since(since) >= core.policy.stable_after, "stable too early")?;
-                self.next_delay = 0;
+                ensure(now.since(since) >= policy.stable_after, "stable too early")?;
+                self.series.begin_afresh();
+                self.repaired = false;
             }
             Fact::Unhealthy { .. } => {
-                let threshold = core.policy.liveness.map_or(0, |probe| probe.failure_threshold);
-                ensure(self.failures >= threshold, "healing below the failure threshold")?;
-                let pass = matches!(event, Event::Probed { verdict: Verdict::Pass, .. });
-                ensure(!pass, "a passing child is killed")?;
+                let threshold = policy.liveness.map_or(u32::MAX, |probe| probe.failure_threshold);
+                ensure(self.tally.failures >= threshold, "healing below the failure threshold")?;
             }
-            Fact::NeverReady { .. } => {
-                ensure(self.healthy_since.is_none(), "healthy, and yet `never ready`")?;
+            Fact::Exited { .. } => (self.healthy_since, self.stop_told) = (None, true),
+            Fact::StopStarted { cause, .. } => {
+                ensure(self.is_a_reason(now, cause), "taken down without reason")?;
+                (self.healthy_since, self.stop_told) = (None, true);
             }
-            Fact::StopStarted { .. } | Fact::Exited { .. } => self.healthy_since = None,
             Fact::RestartScheduled { delay, slow, .. } => {
-                self.check_delay(core, now, delay, slow)?;
+                self.not_before = Some(now + delay);
+                if slow == Some(Slow::PortHeld) {
+                    return ensure(delay == policy.slow_retry, "the slow pace is `slow_retry`");
+                }
+                self.series.add(policy, now, delay, slow)?;
             }
             _ => {}
         }
         Ok(())
     }
 
-    fn check_delay(
-        &mut self,
-        core: &Supervisor,
-        now: Moment,
-        delay: Duration,
-        slow: Option<Slow>,
-    ) -> Result<(), String> {
-        let policy = &core.policy;
-        if slow == Some(Slow::PortHeld) {
-            return ensure(delay == policy.slow_retry, "the slow pace is `slow_retry`");
-        }
-        let last = policy.delays.len() - 1;
-        let base = policy.delays[self.next_delay.min(last)];
-        self.next_delay = (self.next_delay + 1).min(last);
-        if let Some(budget) = policy.budget {
-            self.restarts.retain(|made| *made + budget.window > now);
-            let spent = self.restarts.len() >= budget.max_restarts as usize;
-            ensure(!spent || slow.is_some(), "a restart beyond the budget")?;
-            if !spent {
-                self.restarts.push(now);
-            }
-        }
-        match slow {
-            Some(_) => ensure(delay == policy.slow_retry, "the slow pace is `slow_retry`"),
-            None => {
-                let spread = base * policy.jitter_permille / 1000;
-                let fits = delay + spread >= base && delay <= base + spread;
-                ensure(fits, "a backoff outside its series")
-            }
+    fn is_a_reason(&self, now: Moment, cause: StopCause) -> bool {
+        let patience_is_over = self.patience_until.is_some_and(|until| until <= now);
+        match cause {
+            StopCause::Asked => self.stops > 0,
+            // `Fact::Unhealthy` comes with it.
+            StopCause::Unhealthy(_) => self.healthy_since.is_some(),
+            StopCause::NeverReady { .. } => self.healthy_since.is_none() && patience_is_over,
+            StopCause::HookTimedOut => patience_is_over,
+            StopCause::HookFailed
+            | StopCause::SpawnFailed
+            | StopCause::Exited(_)
+            | StopCause::Repaired => self.main.is_none(),
         }
     }
 
@@ -343,16 +413,17 @@ impl World {
                 "there is no reason left to wake up",
             )?,
             Some(due) => {
-                ensure(
-                    due.since(now) <= longest_span(&core.policy),
-                    "the next wake-up is too far",
-                )?;
+                let far = due.since(now) > longest_span(core);
+                ensure(!far, "the next wake-up is more than a policy's span away")?;
                 ensure(event != Event::Tick || due > now, "a tick left something due")?;
             }
         }
         if let Phase::Healthy { .. } = core.phase {
             let threshold = core.policy.liveness.map_or(u32::MAX, |probe| probe.failure_threshold);
-            ensure(self.sure_failures < threshold, "failures without healing")?;
+            ensure(self.tally.failures < threshold, "failures without healing")?;
+        }
+        if let Phase::Stopping(_) = core.phase {
+            ensure(self.main.is_some() || self.gone_owed.is_some(), "nobody is being taken down")?;
         }
         let quiet = matches!(event, Event::SignalReceived(_) | Event::Suspended);
         let acted = actions.iter().any(|action| matches!(action, Action::Spawn { .. }));
@@ -385,7 +456,7 @@ impl World {
         } else if let Some(id) = self.gone_owed {
             choices.push(Event::Gone(id));
         }
-        for &(id, role, probe) in &self.probes {
+        for &Asked { id, role, probe, .. } in &self.probes {
             choices.extend(VERDICTS.map(|verdict| Event::Probed { id, role, probe, verdict }));
         }
         if let Some(id) = self.port_asked {
@@ -401,28 +472,28 @@ impl World {
     /// The same world, with all moments counted from `now`; what has passed is zero.
     pub(super) fn rebased(&self, core: &Supervisor, now: Moment) -> Self {
         let rebase = |moment: Moment| Moment::new(moment.since(now));
+        let ago = |moment: Moment| Moment::new(now.since(moment));
+        let renumber = |id: Incarnation| Incarnation(core.launched.0.wrapping_sub(id.0));
         let mut world = self.clone();
         world.kill_from = self.kill_from.map(rebase);
+        world.not_before = self.not_before.map(rebase);
+        world.patience_until = self.patience_until.map(rebase);
         // How long it has been healthy matters up to the longest span that is compared with it.
         let longest = core.policy.settle.max(core.policy.stable_after);
-        world.healthy_since =
-            self.healthy_since.map(|since| Moment::new(now.since(since).min(longest)));
-        let window = core.policy.budget.map_or(Duration::ZERO, |budget| budget.window);
-        world.restarts.retain(|made| *made + window > now);
-        world.restarts = world.restarts.iter().map(|made| Moment::new(now.since(*made))).collect();
+        world.healthy_since = self.healthy_since.map(|since| ago(since).min(Moment::new(longest)));
+        world.series = self.series.rebased(&core.policy, now);
         let most = core.policy.liveness.map_or(0, |probe| probe.failure_threshold);
-        world.failures = world.failures.min(most);
-        world.sure_failures = world.sure_failures.min(most);
-        let renumber = |id: Incarnation| Incarnation(core.launched.0.wrapping_sub(id.0));
+        world.tally = self.tally.rebased(most, rebase);
         world.spawning = self.spawning.map(|(program, id)| (program, renumber(id)));
         world.main = self.main.map(|(program, id)| (program, renumber(id)));
         world.gone_owed = self.gone_owed.map(renumber);
         world.port_asked = self.port_asked.map(renumber);
-        world.probes.sort_unstable();
-        for (id, _, probe) in &mut world.probes {
-            *id = renumber(*id);
-            *probe = core.probed.wrapping_sub(*probe);
+        for asked in &mut world.probes {
+            asked.id = renumber(asked.id);
+            asked.probe = core.probed.wrapping_sub(asked.probe);
+            (asked.since, asked.lost_at) = (ago(asked.since), rebase(asked.lost_at));
         }
+        world.probes.sort_unstable();
         world
     }
 }
@@ -440,26 +511,6 @@ pub(super) const VERDICTS: [Verdict; 5] = [
 fn waits_for_the_exit_only(core: &Supervisor) -> bool {
     let probed = core.policy.liveness.is_some() || core.policy.readiness.is_some();
     !probed && matches!(core.phase, Phase::Healthy { stable_at: None, .. })
-}
-
-/// No wake-up may be further away than the longest span that the policy or the core knows.
-fn longest_span(policy: &Policy) -> Duration {
-    let probes = [policy.startup, policy.liveness, policy.readiness].into_iter().flatten();
-    let probing = probes.map(|probe| probe.period + probe.timeout + Duration::from_secs(1)).max();
-    let spans = [
-        probing.unwrap_or_default(),
-        policy.hook.map_or(Duration::ZERO, |hook| hook.timeout * 2),
-        policy.repair.unwrap_or_default() * 2,
-        // Without a probe only `settle` or `stable_after` wakes us.
-        policy.startup_timeout * u32::from(policy.startup.is_none()),
-        policy.settle,
-        policy.stable_after,
-        policy.stop_timeout,
-        policy.slow_retry,
-        policy.delays.iter().max().copied().unwrap_or_default() * 2,
-        Duration::from_secs(30),
-    ];
-    spans.into_iter().max().unwrap_or_default()
 }
 
 pub(super) fn ensure(holds: bool, otherwise: &str) -> Result<(), String> {
