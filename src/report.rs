@@ -12,6 +12,7 @@ mod facts;
 mod note;
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ pub struct Reporter {
     restarts: VecDeque<Moment>,
     /// Why the current attempt is made.
     reason: Reason,
+    hook_path: Option<PathBuf>,
     hook_began: Option<Moment>,
     child_began: Option<(Moment, LaunchKind)>,
     stop_began: Option<Moment>,
@@ -66,6 +68,7 @@ impl Reporter {
             budget: service.policy.budget,
             restarts: VecDeque::new(),
             reason: Reason::Start,
+            hook_path: service.boot_hook.as_ref().map(|hook| hook.path.clone()),
             hook_began: None,
             child_began: None,
             stop_began: None,
