@@ -49,7 +49,8 @@ impl Reporter {
             Fact::Exited { exit, expected, .. } => self.exited(now, exit, expected),
             Fact::StopStarted { cause, .. } => self.stop_started(now, cause),
             Fact::KillEscalated { .. } => {
-                say!(warn, self, "it did not end in time: SIGKILL to all that is left");
+                let who = if self.status.pid.is_some() { "it" } else { "what it left" };
+                say!(warn, self, "{who} did not end in time: SIGKILL to all that is left");
             }
             Fact::Unkillable { .. } => {
                 let waited = human(self.stop_began.map_or(Duration::ZERO, |at| now.since(at)));
@@ -299,6 +300,8 @@ impl Reporter {
         if expected {
             say!(info, self, code = exit.code(), "it ended with {exit}");
         } else {
+            // What it left is taken down from now on.
+            self.stop_began = Some(now);
             let reason = StopCause::Exited(exit).reason().label();
             let how = match exit {
                 Exit::Code(_) => "it exited by itself with",

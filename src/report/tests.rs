@@ -187,6 +187,9 @@ fn tell_a_heal(reporter: &mut Reporter) {
         (200_500, State::Stopped, Fact::Finished(Outcome::Asked { killed: false, left: false })),
     ];
     for (millis, state, fact) in story {
+        if state == State::Starting {
+            reporter.child_runs(4711);
+        }
         reporter.fact(at(millis), &fact);
         reporter.state(at(millis), state, None);
     }
