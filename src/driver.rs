@@ -229,6 +229,9 @@ impl Driver {
             let state = self.core.state();
             tracing::trace!(?event, %before, %state, "turn");
             self.reporter.state(now, state, self.core.next_attempt());
+            if let Some(left) = self.core.restarts_left(now) {
+                self.reporter.restarts_left(left);
+            }
         }
     }
 

@@ -181,8 +181,8 @@ impl Supervisor {
     }
 
     /// How many restarts the budget has left, if there is one.
-    pub fn restarts_left(&self) -> Option<u32> {
-        self.policy.budget.map(|budget| self.pace.left(budget))
+    pub fn restarts_left(&self, now: Moment) -> Option<u32> {
+        self.policy.budget.map(|budget| self.pace.left(now, budget))
     }
 
     // Idle => Sweeping

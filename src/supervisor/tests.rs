@@ -822,7 +822,7 @@ mod the_pace {
                 told = format!("{} | {}", core.state(), followed(&actions));
                 core.phase = gone.phase;
             }
-            (told, core.restarts_left())
+            (told, core.restarts_left(at(times[times.len() - 1])))
         };
         let spent = "slow_retry | tree is gone; attempt 4 in 300 s, slow: budget_spent";
         let left = "backoff | tree is gone; attempt 4 in 2 s";
@@ -831,7 +831,7 @@ mod the_pace {
         assert_eq!(spend(false, &[1000.0, 1000.0, 1099.9]), (spent.to_owned(), Some(0)));
         assert_eq!(spend(false, &[1000.0, 1050.0, 1100.0]), (left.to_owned(), Some(0)));
         assert_eq!(spend(true, &[1000.0, 1050.0, 1099.9]), (ended.to_owned(), Some(0)));
-        assert_eq!(given::healthy(0).restarts_left(), None, "no budget unless configured");
+        assert_eq!(given::healthy(0).restarts_left(at(0.0)), None, "no budget unless configured");
     }
 
     #[test]
