@@ -34,7 +34,7 @@ use crate::supervisor::{
 
 use launcher::{Launched, Launcher, NotLaunched};
 use probers::{Answered, Probers};
-pub use probers::{Unprobable, prepare};
+pub use probers::{Prepare, Prepared, Unprobable, prepare};
 pub use signals::{Orders, Received, Signals};
 
 /// While a tree is being taken down it is looked at so often, should a death go unnoticed.
@@ -72,7 +72,7 @@ pub struct Setup {
     /// A cgroup for them, if there is one.
     pub cgroup: Option<crate::process::cgroup::Cgroup>,
     /// Its probes, ready to be made.
-    pub probers: probers::Prepared,
+    pub probers: Prepared,
     /// The thread that reads the child's pipes.
     pub http: http::Handle,
     /// Whether the child's output goes through us.
@@ -179,7 +179,7 @@ impl Driver {
     }
 
     async fn wait(&mut self, due: Option<Moment>) -> News {
-        let sleep = due.map_or(Duration::from_secs(3600), |due| self.clock.until(due));
+        let sleep = due.map_or(Duration::from_hours(1), |due| self.clock.until(due));
         tokio::select! {
             biased;
             () = self.signals.deaths.next() => News::Deaths,
@@ -202,7 +202,7 @@ impl Driver {
         self.notice_suspension();
         match news {
             News::Deaths => self.bury(),
-            News::Answered(answered) => self.answered(answered),
+            News::Answered(answered) => self.answered(&answered),
             News::Swept(swept) => self.swept(&swept),
             News::Signal(Received::Stop) => self.feed(Event::StopRequested),
             News::Signal(Received::Forward(signal)) => self.feed(Event::SignalReceived(signal)),
@@ -266,16 +266,14 @@ impl Driver {
 
     /// What an edge adds to a fact.
     fn look_into(&mut self, fact: Fact) {
-        match fact {
-            Fact::Healthy { .. } => self.launcher.healthy(),
-            Fact::HookTimedOut { program: Program::BootHook } => {
-                if let (Some(port), Some(hook)) = (&mut self.port, &self.service.boot_hook)
-                    && port.holder(&mut self.tree.borrow_mut()) == Holder::Ours
-                {
-                    self.reporter.note(&Note::HookServes { path: hook.path.clone() });
-                }
-            }
-            _ => {}
+        if let Fact::Healthy { .. } = fact {
+            self.launcher.healthy();
+        }
+        if fact == (Fact::HookTimedOut { program: Program::BootHook })
+            && let (Some(port), Some(hook)) = (&mut self.port, &self.service.boot_hook)
+            && port.holder(&mut self.tree.borrow_mut()) == Holder::Ours
+        {
+            self.reporter.note(&Note::HookServes { path: hook.path.clone() });
         }
     }
 
@@ -339,7 +337,7 @@ impl Driver {
                     self.launcher.ended(program);
                     self.feed(Event::Exited { id, exit: dead.exit });
                 }
-                self.tree.borrow_mut().reap_main();
+                self.tree.borrow_mut().reap_main(dead.pid);
             } else {
                 self.registry.claim(dead);
                 reaper::reap(dead.pid);
@@ -412,9 +410,9 @@ impl Driver {
         PortHolder::from(&holder)
     }
 
-    fn answered(&mut self, answered: Answered) {
-        let Answered { id, role, probe, ref answer, took, .. } = answered;
-        let verdict = self.doubt(&answered);
+    fn answered(&mut self, answered: &Answered) {
+        let Answered { id, role, probe, ref answer, took, .. } = *answered;
+        let verdict = self.doubt(answered);
         self.reporter.probe_answered(self.clock.now(), role, verdict, took, &answer.detail);
         self.feed(Event::Probed { id, role, probe, verdict });
     }

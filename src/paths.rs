@@ -371,6 +371,8 @@ mod tests {
         let second = directory.path().join("lib/second").join(SOCKET);
         let _living = open(&first);
         assert_eq!(find_control_socket(None, None, &env), Ok(first.clone()));
+        let _elsewhere = open(&directory.path().join("lib/first").join(SOCKET));
+        assert_eq!(find_control_socket(None, None, &env), Ok(first.clone()), "/run comes first");
         let listener = open(&second);
         let several = PathError::Several { names: vec!["first".into(), "second".into()] };
         assert_eq!(

@@ -155,7 +155,14 @@ impl Supervisor {
     pub const fn next_attempt(&self) -> Option<Moment> {
         match self.phase {
             Phase::BackingOff { until, .. } => Some(until),
-            _ => None,
+            Phase::Idle
+            | Phase::Sweeping { .. }
+            | Phase::Spawning { .. }
+            | Phase::Booting { .. }
+            | Phase::Starting { .. }
+            | Phase::Healthy { .. }
+            | Phase::Stopping(_)
+            | Phase::Finished => None,
         }
     }
 
@@ -224,8 +231,10 @@ impl Supervisor {
                 for at in [settle_at, stable_at].into_iter().flatten() {
                     *at = now.max(*at);
                 }
-                liveness.iter_mut().for_each(|watch| watch.catch_up(now));
-                readiness.iter_mut().for_each(|readiness| readiness.watch.catch_up(now));
+                let readiness = readiness.as_mut().map(|readiness| &mut readiness.watch);
+                for watch in liveness.iter_mut().chain(readiness) {
+                    watch.catch_up(now);
+                }
             }
             // Nobody is judged in these phases: whatever is due is done now.
             Phase::Idle

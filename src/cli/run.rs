@@ -25,7 +25,7 @@ use crate::state::Recorder;
 use crate::status::Shared;
 
 /// How long a state directory that is in use is waited for, and how often it is looked at.
-const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+const LOCK_PATIENCE: Duration = Duration::from_mins(1);
 const LOCK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The last log lines get so long to be written when stderr is slow.

@@ -13,7 +13,7 @@ pub(super) struct Fault {
     #[serde(default = "one")]
     pub(super) code: u8,
     /// For `slow`: how late answers come; for `flood`: how long it lasts.
-    seconds: Option<u64>,
+    seconds: Option<f64>,
     /// For `leak`: how much, in MB.
     #[serde(default = "quarter_of_a_gigabyte")]
     pub(super) mb: usize,
@@ -53,8 +53,9 @@ pub(super) enum Mode {
 impl Fault {
     /// How long it lasts, or how late answers come.
     pub(super) fn span(self) -> Duration {
-        let default = if self.mode == Mode::Flood { 5 } else { 30 };
-        Duration::from_secs(self.seconds.unwrap_or(default))
+        let default = if self.mode == Mode::Flood { 5.0 } else { 30.0 };
+        // What is no span of time, such as -1, stands for ever.
+        Duration::try_from_secs_f64(self.seconds.unwrap_or(default)).unwrap_or(Duration::MAX)
     }
 
     /// What will happen, in words.

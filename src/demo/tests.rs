@@ -11,19 +11,20 @@ use serde_json::Value;
 use super::*;
 
 const AS_GATEWAY: &str = "DEMO_TEST_PORT";
-const READY_AFTER: &str = "DEMO_TEST_READY_AFTER_MS";
+const READY_AFTER: &str = "DEMO_TEST_READY_AFTER";
+const SLOW_START: &str = "DEMO_TEST_SLOW_START";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Not a test by itself: the gateway, when a test below starts it.
 #[test]
 fn play_the_gateway() {
     let Ok(port) = std::env::var(AS_GATEWAY) else { return };
-    let ready_after = std::env::var(READY_AFTER).map_or(0, |text| text.parse().unwrap());
+    let seconds = |name| std::env::var(name).map_or(0, |text| text.parse().unwrap());
     let code = run(&Options {
         host: Ipv4Addr::LOCALHOST.into(),
         port: port.parse().unwrap(),
-        slow_start: Duration::ZERO,
-        ready_after: Duration::from_millis(ready_after),
+        slow_start: Duration::from_secs(seconds(SLOW_START)),
+        ready_after: Duration::from_secs(seconds(READY_AFTER)),
         orphan_arguments: arguments("play_the_orphan"),
     });
     end(code);
@@ -58,8 +59,18 @@ impl Running {
         Self::start_with(&[])
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a test that starts what it tests")]
     fn start_with(environment: &[(&str, &str)]) -> Self {
+        let mut running = Self::spawn(environment);
+        let line = running.wait_for("listening on 127.0.0.1:");
+        let (_, rest) = line.split_once("127.0.0.1:").unwrap();
+        let (port, pid) = rest.trim_end().split_once(", pid ").unwrap();
+        assert_eq!(pid, running.process.id().to_string());
+        running.port = port.parse().unwrap();
+        running
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test that starts what it tests")]
+    fn spawn(environment: &[(&str, &str)]) -> Self {
         let mut process = Command::new("/proc/self/exe")
             .args(arguments("play_the_gateway"))
             .env(AS_GATEWAY, "0")
@@ -68,13 +79,7 @@ impl Running {
             .spawn()
             .unwrap();
         let stdout = BufReader::new(process.stdout.take().unwrap());
-        let mut running = Self { process, stdout, port: 0 };
-        let line = running.wait_for("listening on 127.0.0.1:");
-        let (_, rest) = line.split_once("127.0.0.1:").unwrap();
-        let (port, pid) = rest.trim_end().split_once(", pid ").unwrap();
-        assert_eq!(pid, running.process.id().to_string());
-        running.port = port.parse().unwrap();
-        running
+        Self { process, stdout, port: 0 }
     }
 
     /// The first line from now on that has `text` in it.
@@ -125,7 +130,8 @@ fn send(stream: &mut TcpStream, path: &str) {
 fn receive(stream: &mut TcpStream) -> io::Result<(u16, Value)> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole answer");
+    let cut_short = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(cut_short)?;
     Ok((head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap()))
 }
 
@@ -149,9 +155,19 @@ fn a_well_gateway_answers_and_ends_with_0_when_told_to() {
 
 #[test]
 fn it_is_not_ready_before_its_time() {
-    let gateway = Running::start_with(&[(READY_AFTER, "3600000")]);
+    let gateway = Running::start_with(&[(READY_AFTER, "3600")]);
     let expected = json(r#"{"ready":false,"failing":["starting"]}"#);
     assert_eq!(gateway.get("/readyz"), (503, expected));
+    assert_eq!(gateway.get("/health").0, 200);
+}
+
+#[test]
+fn a_slow_start_can_be_ended_before_it_listens() {
+    let mut gateway = Running::spawn(&[(SLOW_START, "3600")]);
+    gateway.wait_for("starting slowly, listening in 3600s");
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.finish().code(), Some(0));
+    let gateway = Running::start_with(&[(SLOW_START, "1")]);
     assert_eq!(gateway.get("/health").0, 200);
 }
 
@@ -201,6 +217,17 @@ fn it_drains_what_is_under_way_and_waits_no_longer_than_a_second() {
     gateway.get("/info");
     gateway.signal(Signal::TERM);
     gateway.wait_for("not drained in time");
+    assert!(receive(&mut slow).is_err(), "no answer");
+    assert_eq!(gateway.finish().code(), Some(0));
+
+    let mut gateway = Running::start();
+    gateway.get("/fault?mode=slow&seconds=0.3");
+    let mut slow = gateway.connect().unwrap();
+    send(&mut slow, "/health");
+    gateway.get("/info");
+    gateway.signal(Signal::TERM);
+    gateway.wait_for("drained, bye");
+    assert_eq!(receive(&mut slow).unwrap().0, 200);
     assert_eq!(gateway.finish().code(), Some(0));
 }
 

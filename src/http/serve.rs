@@ -103,3 +103,23 @@ impl Connections {
         tokio::task::yield_now().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_connection_too_many_pushes_out_the_oldest() {
+        let (router, mut connections) = (Router::new(), Connections::default());
+        let mut clients = Vec::new();
+        for _ in 0..=CONNECTIONS {
+            let (client, server) = duplex(64);
+            connections.serve(server, &router).await;
+            clients.push(client);
+        }
+        assert_eq!(connections.0.len(), CONNECTIONS);
+        assert_eq!(clients[0].read(&mut [0]).await.unwrap(), 0, "closed");
+    }
+}

@@ -68,7 +68,7 @@ mod tests {
     fn a_process_with_another_start_time_is_not_signalled() {
         let own = proc::stat(std::process::id()).expect("/proc is mounted");
         let other = Identified { pid: own.pid, start_time: own.start_time + 1 };
-        assert_eq!(exactly(other, Signal::KILL), Err(Errno::SRCH));
+        assert_eq!(exactly(other, Signal::CONT), Err(Errno::SRCH));
         assert!(open(Identified { start_time: own.start_time, ..other }).is_ok());
     }
 }

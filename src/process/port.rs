@@ -270,7 +270,7 @@ mod tests {
                 assert_eq!(watch.impostor(tree), None);
                 tree.signal_all(Signal::Kill).expect("ours");
                 until("it has ended", || reaper::peek().is_some());
-                tree.reap_main();
+                tree.reap_main(tree.main().expect("not reaped").pid);
 
                 let stranger = Started::new(server(host, port));
                 until("a stranger took our port", || watch.impostor(tree).is_some());

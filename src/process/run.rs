@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_program_that_ends_leaves_nothing_of_what_it_started() {
         alone(|| {
-            let script = "sleep 60 & setsid sleep 60 & exit 4";
+            let script = "env -i sleep 60 & setsid sleep 60 & exit 4";
             assert_eq!(ran(sh(script), Duration::from_secs(20)), Ran::Exited(Exit::Code(4)));
         });
     }

@@ -14,9 +14,13 @@ use crate::supervisor::Exit;
 const ALONE: &str = "REKINDLE_TEST_ALONE";
 
 /// Runs a test in a process of its own: reaping everything and being a subreaper concern the whole
-/// process, and other tests have children, too.
+/// process, and other tests have children, too. Its session is its own as well, so that a mistake
+/// about whose a session is cannot reach whoever runs the tests.
 pub(crate) fn alone(body: impl FnOnce()) {
-    again(body, |program, test| vec![program, test, "--exact".into(), "--nocapture".into()]);
+    again(body, |program, test| {
+        let argv = ["setsid", "--wait", &program, &test, "--exact", "--nocapture"];
+        argv.map(str::to_owned).to_vec()
+    });
 }
 
 /// Runs a test in a process of its own that has a terminal.

@@ -100,12 +100,15 @@ impl Tree {
         self.main
     }
 
-    /// Reaps the main process. Until then its pid and group are certainly its own.
-    pub fn reap_main(&mut self) {
-        if let Some(main) = self.main.take() {
-            self.members.remove(&main.pid);
-            reaper::reap(main.pid);
+    /// Reaps what was the main process: until then its pid and group are certainly its own.
+    ///
+    /// The next main process may have been launched already: the child, once the hook has ended.
+    pub fn reap_main(&mut self, pid: u32) {
+        if self.main.is_some_and(|main| main.pid == pid) {
+            self.main = None;
         }
+        self.members.remove(&pid);
+        reaper::reap(pid);
     }
 
     /// All living members, looked up anew.

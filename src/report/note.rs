@@ -339,7 +339,6 @@ mod tests {
             Note::HookFound { path: path.clone(), by_shell: false },
             Note::HookFound { path: path.clone(), by_shell: true },
             Note::HookServes { path: path.clone() },
-            Note::HandOverRefused { lines: vec![2, 5], why: "no `=`" },
             Note::LeftOverKilled { pid: 4711, name: name.clone() },
             Note::LeftBehind { pid: 4711, name },
             Note::StateNotDurable { path: "/var/lib/rekindle".into(), why: "read-only".to_owned() },
@@ -348,6 +347,9 @@ mod tests {
             Note::PortHolder { port: 18789, holder: None },
             Note::OutputDropping { stream },
             Note::OutputDropped { stream, bytes: 1_234_567, log_lines: 3 },
+            Note::LaunchFailed { program: Program::Child, text: "cannot start \"x\"".to_owned() },
+            Note::Undelivered { signal: Signal::Kill, text: "pid 4711: not permitted".to_owned() },
+            Note::StateWriteFailed { error: "disk full".to_owned() },
             Note::LaunchDegraded { program: Program::Child, text: "no cgroup".to_owned() },
             Note::ThreadPanicked { thread: "http", message: "planted".to_owned(), again_in },
             Note::HupIgnored,
@@ -364,7 +366,6 @@ mod tests {
         INFO  the boot hook is /etc/openshell/boot.sh
         INFO  the boot hook is /etc/openshell/boot.sh (not executable: run by /bin/sh)
         WARN  the hook /etc/openshell/boot.sh is running the service itself; give it as the command
-        WARN  from the hook's environment, ignored: line 2, 5: no `=`
         WARN  killed pid 4711 (node), left over from an earlier run
         ERROR pid 4711 (node) could not be ended and is left behind
         WARN  nothing is remembered across runs: /var/lib/rekindle: read-only
@@ -373,6 +374,9 @@ mod tests {
         INFO  who holds port 18789 cannot be told (it belongs to another user); taken as ours
         WARN  dropping output: stdout is not being read
         WARN  dropped 1.2 MB of the child's output and 3 lines of this log: stdout was not being read
+        WARN  child: cannot start "x"
+        WARN  cannot send kill to pid 4711: not permitted
+        WARN  cannot write to the state directory, healing goes on: disk full
         WARN  child: no cgroup
         ERROR the http thread panicked, it starts again in 2.0 s: planted
         INFO  HUP has no effect: restart to change the settings

@@ -248,6 +248,8 @@ fn a_heal_is_counted_and_measured_from_the_first_failed_probe() {
         (format!("rekindle_child_last_exit_code{{{service}}}"), 143.0),
         (format!("rekindle_outage_start_timestamp_seconds{{{service}}}"), 0.0),
         (format!("rekindle_restart_attempt{{{service}}}"), 2.0),
+        (format!("rekindle_time_to_healthy_seconds_sum{{{service},start=\"cold\"}}"), 2.3),
+        (format!("rekindle_time_to_healthy_seconds_sum{{{service},start=\"restart\"}}"), 1.77),
     ] {
         let value = rig.value(&series);
         assert!((value - expected).abs() < 1e-6, "{series} is {value}, not {expected}");
@@ -378,8 +380,11 @@ fn ready_means_healthy_and_passed_by_the_readiness_probe_if_there_is_one() {
     probed.reporter.fact(at(0), &launched(Program::Child, Reason::Start, 1));
     probed.reporter.state(at(1), State::Healthy, None);
     probed.shared.ready().unwrap_err();
+    let exported = |rig: &Rig| rig.value("rekindle_service_ready{service=\"gateway\"}");
+    assert!(exported(&probed).abs() < 1e-9);
     probed.reporter.fact(at(2), &Fact::Ready(true));
     assert_eq!(probed.shared.ready(), Ok(()));
+    assert!((exported(&probed) - 1.0).abs() < 1e-9);
     probed.reporter.fact(at(3), &launched(Program::Child, Reason::Exit, 2));
     probed.shared.ready().unwrap_err();
 }

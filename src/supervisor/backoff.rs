@@ -44,7 +44,7 @@ impl Dice {
 
 /// The pace of restarts since the last stable run.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Pace {
+pub(super) struct Pace {
     /// The number that the current attempt has, from 1.
     pub(super) attempt: u32,
     /// Which delay of the series comes next. The first one is for a child that was stable.

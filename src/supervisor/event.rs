@@ -422,7 +422,7 @@ pub enum Event {
 }
 
 /// Orders to the driver, carried out in order and answered only by events.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Action {
     /// Remove what earlier runs left; answered by `Swept`. May be repeated while under way.
     Sweep,

@@ -60,16 +60,10 @@ impl Supervisor {
 
     // Spawning => Booting | Starting | Stopping
     pub(super) fn spawned(&mut self, turn: &mut Turn, id: Incarnation) {
-        let Phase::Spawning { program, id: expected } = self.phase else {
-            return turn.report(Fact::StaleEvent);
-        };
-        if id != expected {
-            return turn.report(Fact::StaleEvent);
-        }
+        let Some(program) = self.expected(id) else { return turn.report(Fact::StaleEvent) };
         turn.report(Fact::Launched { program, id, why: self.why() });
         self.phase = match program {
-            Program::BootHook => self.booting(turn.now, program, id),
-            Program::Repair => self.booting(turn.now, program, id),
+            Program::BootHook | Program::Repair => self.booting(turn.now, program, id),
             Program::Child => {
                 self.child_ran = true;
                 self.starting(turn.now, id)
@@ -78,6 +72,12 @@ impl Supervisor {
         if self.intent != Intent::Run {
             self.begin_stop(turn, program, id, StopCause::Asked, false);
         }
+    }
+
+    /// The program that was ordered under this number, if its answer is still awaited.
+    fn expected(&self, id: Incarnation) -> Option<Program> {
+        let Phase::Spawning { program, id: expected } = self.phase else { return None };
+        (id == expected).then_some(program)
     }
 
     fn booting(&self, now: Moment, program: Program, id: Incarnation) -> Phase {
@@ -96,32 +96,26 @@ impl Supervisor {
 
     // Spawning(hook) => Spawning(child)
     pub(super) fn hook_missing(&mut self, turn: &mut Turn, id: Incarnation) {
-        match self.phase {
-            Phase::Spawning { program: Program::BootHook, id: expected } if id == expected => {
-                turn.report(Fact::HookSkipped);
-                if self.intent == Intent::Run {
-                    self.spawn(turn, Program::Child);
-                } else {
-                    self.finish(turn, Outcome::Asked { killed: false, left: false });
-                }
-            }
-            _ => turn.report(Fact::StaleEvent),
+        if self.phase != (Phase::Spawning { program: Program::BootHook, id }) {
+            return turn.report(Fact::StaleEvent);
+        }
+        turn.report(Fact::HookSkipped);
+        if self.intent == Intent::Run {
+            self.spawn(turn, Program::Child);
+        } else {
+            self.finish(turn, Outcome::Asked { killed: false, left: false });
         }
     }
 
     // Spawning => Stopping: what the hook left must go before the next attempt.
     pub(super) fn spawn_failed(&mut self, turn: &mut Turn, id: Incarnation, errno: Errno) {
-        match self.phase {
-            Phase::Spawning { program, id: expected } if id == expected => {
-                turn.report(Fact::SpawnFailed { program, errno });
-                let cause = match program {
-                    Program::BootHook | Program::Repair => StopCause::HookFailed,
-                    Program::Child => StopCause::SpawnFailed,
-                };
-                self.kill_tree(turn, program, id, cause, None);
-            }
-            _ => turn.report(Fact::StaleEvent),
-        }
+        let Some(program) = self.expected(id) else { return turn.report(Fact::StaleEvent) };
+        turn.report(Fact::SpawnFailed { program, errno });
+        let cause = match program {
+            Program::BootHook | Program::Repair => StopCause::HookFailed,
+            Program::Child => StopCause::SpawnFailed,
+        };
+        self.kill_tree(turn, program, id, cause, None);
     }
 
     // Booting(hook) => Spawning(child); Booting(repair) => Stopping => Spawning(hook)

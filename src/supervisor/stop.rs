@@ -74,9 +74,10 @@ impl Supervisor {
         served: bool,
     ) {
         turn.report(Fact::StopStarted { id, cause });
-        let timeout = match cause {
-            StopCause::Asked => self.policy.stop_timeout,
-            _ => self.policy.unhealthy_stop_timeout,
+        let timeout = if cause == StopCause::Asked {
+            self.policy.stop_timeout
+        } else {
+            self.policy.unhealthy_stop_timeout
         };
         let step = Step::Main { kill_at: turn.now + timeout };
         let stopping = Stopping::new(id, program, cause, served, step);
@@ -128,7 +129,15 @@ impl Supervisor {
             Phase::Stopping(stopping) if id == stopping.id && stopping.exit.is_none() => {
                 self.exited_while_stopping(turn, stopping, exit);
             }
-            _ => turn.report(Fact::StaleEvent),
+            Phase::Idle
+            | Phase::Sweeping { .. }
+            | Phase::Spawning { .. }
+            | Phase::Booting { .. }
+            | Phase::Starting { .. }
+            | Phase::Healthy { .. }
+            | Phase::Stopping(_)
+            | Phase::BackingOff { .. }
+            | Phase::Finished => turn.report(Fact::StaleEvent),
         }
     }
 
@@ -157,7 +166,7 @@ impl Supervisor {
                 self.finish(turn, Outcome::Asked { killed: true, left: true });
             }
             Step::Kill { again_at, unkillable_at, leave_at, main_killed } => {
-                self.go_on_killing(turn, stopping, again_at, unkillable_at);
+                go_on_killing(turn, stopping.id, again_at, unkillable_at);
                 let due = |at: Moment| at <= turn.now;
                 let step = Step::Kill {
                     again_at: if due(again_at) { turn.now + KILL_AGAIN_AFTER } else { again_at },
@@ -167,22 +176,6 @@ impl Supervisor {
                 };
                 self.phase = Phase::Stopping(Stopping { step, ..stopping });
             }
-        }
-    }
-
-    fn go_on_killing(
-        &self,
-        turn: &mut Turn,
-        stopping: Stopping,
-        again_at: Moment,
-        unkillable_at: Option<Moment>,
-    ) {
-        let id = stopping.id;
-        if again_at <= turn.now {
-            turn.order(Action::Signal { id, to: Target::Tree, signal: Signal::Kill });
-        }
-        if unkillable_at.is_some_and(|at| at <= turn.now) {
-            turn.report(Fact::Unkillable { id });
         }
     }
 
@@ -220,5 +213,19 @@ impl Supervisor {
             let killed = matches!(stopping.step, Step::Kill { main_killed: true, .. });
             self.finish(turn, Outcome::Asked { killed, left: false });
         }
+    }
+}
+
+fn go_on_killing(
+    turn: &mut Turn,
+    id: Incarnation,
+    again_at: Moment,
+    unkillable_at: Option<Moment>,
+) {
+    if again_at <= turn.now {
+        turn.order(Action::Signal { id, to: Target::Tree, signal: Signal::Kill });
+    }
+    if unkillable_at.is_some_and(|at| at <= turn.now) {
+        turn.report(Fact::Unkillable { id });
     }
 }

@@ -45,7 +45,7 @@ fn pids(tree: &mut Tree) -> Vec<u32> {
 fn reap_all(tree: &mut Tree) {
     while let Some(dead) = reaper::peek() {
         if tree.main().is_some_and(|main| main.pid == dead.pid) {
-            tree.reap_main();
+            tree.reap_main(dead.pid);
         } else {
             reaper::reap(dead.pid);
         }
@@ -165,19 +165,24 @@ fn only_identified_orphans_are_ours(tree: &mut Tree, scratch: &Path) {
 }
 
 #[test]
-fn a_group_that_a_member_had_is_remembered_after_all_parents_are_gone() {
+fn a_session_that_a_member_had_is_remembered_after_all_parents_are_gone() {
     with_tree(Orphans::OnlyIdentified, |tree, scratch| {
-        let main = "env -u REKINDLE_INSTANCE setsid sh -c 'sleep 62 & echo $! > pid; mv pid ready; read x < fifo'";
-        rustix::fs::mkfifoat(rustix::fs::CWD, scratch.join("fifo"), rustix::fs::Mode::RWXU)
-            .expect("writable");
+        let main = "env -u REKINDLE_INSTANCE setsid --wait sh -c 'echo $$ > pid; mv pid ready; \
+            read x < fifo; sleep 62 & echo $! > late'; exit 0";
+        let fifo = scratch.join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).expect("writable");
         let unmarked = launch(tree, scratch, marked(main))[0];
-        // Seen once while its parents lived.
+        // Seen once while its parents lived; what it starts afterwards is not.
         assert!(pids(tree).contains(&unmarked));
-        fs::write(scratch.join("fifo"), "\n").expect("somebody reads");
-        until("its parents are gone", || {
-            reap_all(tree);
-            pids(tree) == [unmarked]
+        fs::write(fifo, "\n").expect("somebody reads");
+        let main = tree.main().expect("launched").pid;
+        until("the parents are gone", || {
+            let dead = reaper::peek();
+            dead.filter(|dead| dead.pid != main).inspect(|dead| reaper::reap(dead.pid));
+            dead.is_some_and(|dead| dead.pid == main)
         });
+        reap_all(tree);
+        assert_eq!(pids(tree), pids_in(scratch, "late"));
         tree.signal_all(Signal::Kill).expect("allowed");
         until_gone(tree);
     });
@@ -257,5 +262,19 @@ fn a_cgroup_holds_what_left_everything_else_and_dies_at_once() {
         tree.cgroup().expect("given").kill();
         until_gone(tree);
         until("it is empty", || tree.cgroup().expect("given").remove().is_ok());
+    });
+}
+
+#[test]
+fn a_process_is_no_member_for_sharing_our_own_session() {
+    with_tree(Orphans::OnlyIdentified, |tree, scratch| {
+        launch(tree, scratch, marked("echo > ready; exec sleep 60"));
+        let bystander = Started::new(sh("exec sleep 60"));
+        let main = tree.main().expect("launched").pid;
+        let session = |pid| proc::stat(pid).map(|stat| stat.session);
+        assert_eq!(session(main), session(bystander.0.pid));
+        // What the first look remembers, the second one goes by.
+        assert_eq!((pids(tree), pids(tree)), (vec![main], vec![main]));
+        tree.signal_all(Signal::Kill).expect("allowed");
     });
 }
