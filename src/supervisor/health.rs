@@ -203,6 +203,11 @@ impl Doubt {
         self.rounds = DOUBTED_ROUNDS;
     }
 
+    /// Whether doubt has lasted as long as it may.
+    pub(super) fn is_over(&self, now: Moment) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+
     /// What is left of `verdict` after doubt. Only a pass dispels it; once it has lasted
     /// `max_doubt`, failures count, so that a hung child under permanent load is still healed.
     pub(super) fn weigh(&mut self, now: Moment, verdict: Verdict, max_doubt: Duration) -> Verdict {
@@ -218,8 +223,8 @@ impl Doubt {
             Verdict::Inconclusive { why, instead_of: Some(kind) } => (why, kind),
             Verdict::Fail(_) | Verdict::Inconclusive { instead_of: None, .. } => return verdict,
         };
-        let until = *self.until.get_or_insert(now + max_doubt);
-        if until <= now {
+        self.until.get_or_insert(now + max_doubt);
+        if self.is_over(now) {
             Verdict::Fail(kind)
         } else {
             Verdict::Inconclusive { why, instead_of: Some(kind) }

@@ -102,7 +102,7 @@ mod given {
     }
 
     pub(super) fn booting(program: Program) -> Supervisor {
-        phase(Phase::Booting { program, id: ID, until: at(400.0) })
+        phase(Phase::Booting { program, id: ID, until: at(400.0), spared: false })
     }
 
     pub(super) fn stopping_phase(program: Program, cause: StopCause, step: Step) -> Phase {
@@ -613,23 +613,44 @@ mod doubting {
     }
 
     #[test]
-    fn a_freeze_postpones_the_hooks_timeout() {
+    fn a_hook_that_slept_with_us_gets_its_timeout_once_more_and_only_once() {
         let core = given::booting(Program::BootHook);
         let core = row(&core, 460.0, Event::Tick, "boot_hook | late by 60 s");
-        assert_eq!(core.deadline(), Some(at(461.25)));
-        row(
-            &core,
-            461.25,
-            Event::Tick,
-            "stopping | boot_hook timed out; taking down: hook_timeout; send kill to tree #7",
-        );
+        assert_eq!(core.deadline(), Some(at(760.0)));
+        let killed = "stopping | late by 40 s; boot_hook timed out; \
+                      taking down: hook_timeout; send kill to tree #7";
+        row(&core, 800.0, Event::Tick, killed);
     }
 
     #[test]
     fn a_freeze_postpones_the_startup_budget() {
-        let core = row(&given::starting(), 800.0, Event::Tick, "starting | late by 694 s");
-        let Phase::Starting { until, .. } = core.phase else { panic!("not starting") };
-        assert_eq!(until, at(700.0 + 694.0 + 5.5), "by the freeze and one round");
+        let until = |core: &Supervisor| match core.phase {
+            Phase::Starting { until, .. } => until,
+            _ => panic!("not starting: {:?}", core.phase),
+        };
+        let core = row(&given::starting(), 306.0, Event::Tick, "starting | late by 200 s");
+        assert_eq!(until(&core), at(900.0), "by the time that we slept");
+        let mut core = given::starting();
+        if let Phase::Starting { until, .. } = &mut core.phase {
+            *until = at(102.0);
+        }
+        let core = row(&core, 306.0, Event::Tick, "starting | late by 204 s");
+        assert_eq!(until(&core), at(311.5), "and never by less than a round");
+    }
+
+    #[test]
+    fn a_child_that_never_comes_up_is_taken_down_however_late_we_always_are() {
+        let mut core = given::starting();
+        let mut now = 100.0;
+        while core.state() == State::Starting && now < 10_000.0 {
+            let (id, role, probe) = (core.launched, Role::Startup, core.probed);
+            core.on(at(now), Event::Probed { id, role, probe, verdict: FAIL });
+            let due = core.deadline().expect("starting").since_start().as_secs_f64();
+            now = due + 2.0;
+            core.on(at(now), Event::Tick);
+        }
+        assert_eq!(core.state(), State::Stopping);
+        assert!(now < 6000.0, "only the time between a deadline and us may not count: {now}");
     }
 
     #[test]
