@@ -221,14 +221,14 @@ impl Supervisor {
                 let round = self.policy.startup.map(|probe| probe.period + probe.timeout);
                 let grace = if self.doubt.is_over(now) { None } else { round };
                 *until = (*until + by).max(now + grace.unwrap_or_default());
-                watch.catch_up(now);
+                watch.catch_up(now, by);
             }
             Phase::Healthy { settle_at, stable_at, liveness, readiness, .. } => {
                 for at in [settle_at, stable_at].into_iter().flatten() {
                     *at = now.max(*at);
                 }
-                liveness.iter_mut().for_each(|watch| watch.catch_up(now));
-                readiness.iter_mut().for_each(|readiness| readiness.watch.catch_up(now));
+                liveness.iter_mut().for_each(|watch| watch.catch_up(now, by));
+                readiness.iter_mut().for_each(|readiness| readiness.watch.catch_up(now, by));
             }
             // Nobody is judged in these phases: whatever is due is done now.
             Phase::Idle
@@ -238,7 +238,7 @@ impl Supervisor {
             | Phase::BackingOff { .. }
             | Phase::Finished => return,
         }
-        self.doubt.came_late();
+        self.doubt.came_late(by);
         turn.report(Fact::CameLate { by });
     }
 

@@ -18,8 +18,9 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn slept(&mut self) {
+    pub(super) fn slept(&mut self, late: Duration) {
         self.late_rounds = 2;
+        self.doubt_until = self.doubt_until.map(|until| until + late);
     }
 
     /// Takes in one answer of the startup or the liveness probe; whether it is conclusive.

@@ -534,18 +534,15 @@ mod staying_up {
 mod doubting {
     use super::*;
 
-    /// Answers the next probes with `verdicts`, one every ten seconds from 110 s on.
+    /// Answers the next probes with `verdicts`, each five seconds after it was asked.
     fn answers(core: &mut Supervisor, verdicts: &[Verdict]) -> Vec<String> {
-        let mut now = 110.0;
         let mut told = Vec::new();
         for &verdict in verdicts {
-            core.on(at(now), Event::Tick);
-            let actions = core.on(
-                at(now + 5.0),
-                Event::Probed { id: ID, role: Role::Liveness, probe: core.probed, verdict },
-            );
-            told.push(followed(&actions));
-            now += 10.0;
+            let due = core.deadline().expect("probed");
+            core.on(due, Event::Tick);
+            let (role, probe) = (Role::Liveness, core.probed);
+            let answer = Event::Probed { id: ID, role, probe, verdict };
+            told.push(followed(&core.on(due + secs(5), answer)));
         }
         told
     }
@@ -603,6 +600,20 @@ mod doubting {
     }
 
     #[test]
+    fn the_time_that_we_slept_through_does_not_exhaust_doubt() {
+        let mut core = given::healthy(0);
+        core.doubt.until = Some(at(200.0));
+        let core = row(&core, 1000.0, Event::Tick, "healthy | late by 894 s");
+        assert_eq!(core.doubt.until, Some(at(1094.0)));
+    }
+
+    #[test]
+    fn we_are_not_blind_for_having_slept() {
+        let core = row(&given::healthy(0), 1000.0, Event::Tick, "healthy | late by 894 s");
+        row(&core, 1000.1, live(DNS), "healthy |");
+    }
+
+    #[test]
     fn what_hides_no_failure_is_never_held_against_the_child() {
         let mut core = given::healthy(0);
         core.doubt.until = Some(at(0.0));
@@ -657,7 +668,7 @@ mod doubting {
     fn a_new_launch_is_not_doubted_for_what_the_old_one_went_through() {
         let mut core = given::spawning(Program::Child);
         core.doubt.until = Some(at(0.0));
-        core.doubt.came_late();
+        core.doubt.came_late(secs(0));
         let core = row(&core, 100.0, Event::Spawned(ID), "starting | child #7 runs");
         assert_eq!(core.doubt, Doubt::NONE);
     }
@@ -1346,10 +1357,10 @@ mod stories {
           1006.650  tick                       healthy    → healthy     probe liveness
           1036.650  tick                       healthy    → healthy     late by 24 s
           1037.150  liveness: timeout          healthy    → healthy
-          1037.150  tick                       healthy    → healthy     probe liveness
-          1042.150  liveness: timeout          healthy    → healthy
-          1047.150  tick                       healthy    → healthy     probe liveness
-          1047.160  liveness: pass             healthy    → healthy
+          1040.650  tick                       healthy    → healthy     probe liveness
+          1045.650  liveness: timeout          healthy    → healthy
+          1050.650  tick                       healthy    → healthy     probe liveness
+          1050.660  liveness: pass             healthy    → healthy
         ");
     }
 }
