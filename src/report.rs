@@ -11,6 +11,7 @@
 mod facts;
 mod note;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub struct Reporter {
     has_readiness: bool,
     /// Why the current attempt is made.
     reason: Reason,
+    hook_path: Option<PathBuf>,
     hook_began: Option<Moment>,
     child_began: Option<(Moment, LaunchKind)>,
     stop_began: Option<Moment>,
@@ -60,6 +62,7 @@ impl Reporter {
             startup_timeout: service.policy.startup_timeout,
             has_readiness: service.policy.readiness.is_some(),
             reason: Reason::Start,
+            hook_path: service.boot_hook.as_ref().map(|hook| hook.path.clone()),
             hook_began: None,
             child_began: None,
             stop_began: None,

@@ -142,7 +142,7 @@ impl Reporter {
 
     fn hook_failed(&mut self, now: Moment, program: Program, exit: Exit) {
         let took = human(self.hook_ended(now, program, HookResult::Failure));
-        let (name, reason) = (spoken(program), Reason::HookFailed.label());
+        let (name, reason) = (self.named(program), Reason::HookFailed.label());
         say!(
             warn,
             self,
@@ -153,8 +153,16 @@ impl Reporter {
 
     fn hook_timed_out(&mut self, now: Moment, program: Program) {
         let took = human(self.hook_ended(now, program, HookResult::Timeout));
-        let (name, reason) = (spoken(program), Reason::HookTimeout.label());
+        let (name, reason) = (self.named(program), Reason::HookTimeout.label());
         say!(warn, self, reason, "{name} was still running after {took}; the child is not started");
+    }
+
+    /// What failed, with its path if it has one that an operator may look for.
+    fn named(&self, program: Program) -> String {
+        match (&self.hook_path, program) {
+            (Some(path), Program::BootHook) => format!("{} {}", spoken(program), path.display()),
+            _ => spoken(program).to_owned(),
+        }
     }
 
     /// Counts the end of a hook; returns how long it ran.

@@ -54,7 +54,7 @@ fn where_output_is_inherited_the_child_writes_it_itself() {
 #[test]
 fn a_flood_of_output_delays_neither_the_healing_nor_our_answers() {
     let (world, port) = (World::new(), free_port());
-    let command = world.prepare(&Config::demo(port));
+    let command = world.prepare(&patient(port));
     let rekindle = world.start_writing_to(command, File::create("/dev/null").expect("null").into());
     served_by(&rekindle, port);
     get(port, "/fault?mode=flood&seconds=2").expect("the demo gateway takes the order");
@@ -66,7 +66,7 @@ fn a_flood_of_output_delays_neither_the_healing_nor_our_answers() {
 fn a_reader_that_never_reads_delays_neither_the_healing_nor_our_answers() {
     let (world, port) = (World::new(), free_port());
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    let command = world.prepare(&Config::demo(port));
+    let command = world.prepare(&patient(port));
     let rekindle = world.start_writing_to(command, OwnedFd::from(writer));
     served_by(&rekindle, port);
     get(port, "/fault?mode=flood&seconds=1").expect("the demo gateway takes the order");
@@ -76,6 +76,11 @@ fn a_reader_that_never_reads_delays_neither_the_healing_nor_our_answers() {
 
     heals_and_answers(&rekindle, port);
     drop(reader);
+}
+
+/// Who writes as fast as it can answers slowly: that is not what these tests are about.
+fn patient(port: u16) -> Config {
+    Config::demo(port).with("probe.liveness.timeout = \"5s\"")
 }
 
 fn heals_and_answers(rekindle: &Rekindle<'_>, port: u16) {

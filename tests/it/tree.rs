@@ -57,7 +57,9 @@ fn a_tree_that_has_detached_itself_goes_down_with_the_child() {
         main = world.at("main"),
     ));
     let rekindle = world.run(&config);
-    rekindle.wait("the tree has grown", || world.lines(pids).len() == 4);
+    rekindle.wait("the tree has grown", || {
+        world.lines(pids).len() == 4 && world.number("main").is_some()
+    });
     let main = world.number("main").expect("a pid");
     let old: Vec<i32> = world.lines(pids).iter().map(|pid| pid.parse().expect("a pid")).collect();
 

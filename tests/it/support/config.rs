@@ -69,7 +69,7 @@ impl Config {
             probe.startup.timeout = "1s"
             probe.liveness.{kind}
             probe.liveness.period = "100ms"
-            probe.liveness.timeout = "500ms"
+            probe.liveness.timeout = "1s"
             probe.liveness.failure_threshold = 2
             "#
         );
