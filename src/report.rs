@@ -11,7 +11,6 @@
 mod facts;
 mod note;
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +19,7 @@ use crate::config::Service;
 use crate::metrics::{LaunchKind, Metric, Metrics};
 use crate::notify::Notify;
 use crate::status::{Answer, Shared, Status, human, since_1970};
-use crate::supervisor::{Budget, Fact, Moment, Reason, Role, State, Verdict};
+use crate::supervisor::{Fact, Moment, Reason, Role, State, Verdict};
 use crate::tally::News;
 
 pub use note::{Note, Teller};
@@ -35,9 +34,6 @@ pub struct Reporter {
     /// How long a launch may take to come up.
     startup_timeout: Duration,
     has_readiness: bool,
-    budget: Option<Budget>,
-    /// Restarts within the budget's window.
-    restarts: VecDeque<Moment>,
     /// Why the current attempt is made.
     reason: Reason,
     hook_path: Option<PathBuf>,
@@ -65,8 +61,6 @@ impl Reporter {
             notify,
             startup_timeout: service.policy.startup_timeout,
             has_readiness: service.policy.readiness.is_some(),
-            budget: service.policy.budget,
-            restarts: VecDeque::new(),
             reason: Reason::Start,
             hook_path: service.boot_hook.as_ref().map(|hook| hook.path.clone()),
             hook_began: None,
@@ -86,7 +80,7 @@ impl Reporter {
         }
         let began = self.status.tally.outage().map(|outage| outage.began);
         self.set_time(now, Metric::OutageStart, &[], began);
-        self.publish(now);
+        self.publish();
     }
 
     /// The service is in this state; `next_attempt` is when the next launch is due, if one is.
@@ -105,7 +99,12 @@ impl Reporter {
         }
         self.status.summary = self.summary(now);
         self.notify.state(state, &self.status.summary);
-        self.publish(now);
+        self.publish();
+    }
+
+    /// The budget allows so many restarts as of now.
+    pub fn restarts_left(&self, left: u32) {
+        self.metrics.set(Metric::BudgetRemaining, &[], left.into());
     }
 
     /// A probe answered; `detail` is what else it had to say, for people.
@@ -145,7 +144,7 @@ impl Reporter {
         );
         let answer = Answer { at: now, result: verdict.label(), detail, took, failures, passed };
         self.status.probes.insert(role.label(), answer);
-        self.publish(now);
+        self.publish();
     }
 
     /// How long the service has been out by now; zero if it is not.
@@ -210,15 +209,7 @@ impl Reporter {
         }
     }
 
-    fn publish(&mut self, now: Moment) {
-        if let Some(budget) = self.budget {
-            while self.restarts.front().is_some_and(|at| now.since(*at) >= budget.window) {
-                self.restarts.pop_front();
-            }
-            let spent = u32::try_from(self.restarts.len()).unwrap_or(u32::MAX);
-            let left = budget.max_restarts.saturating_sub(spent);
-            self.metrics.set(Metric::BudgetRemaining, &[], left.into());
-        }
+    fn publish(&mut self) {
         let ready = self.status.state == State::Healthy && self.status.ready;
         self.metrics.set(Metric::ServiceReady, &[], flag(ready));
         self.shared.publish(self.status.clone());

@@ -181,8 +181,8 @@ impl Supervisor {
     }
 
     /// How many restarts the budget has left, if there is one.
-    pub fn restarts_left(&self) -> Option<u32> {
-        self.policy.budget.map(|budget| self.pace.left(budget))
+    pub fn restarts_left(&self, now: Moment) -> Option<u32> {
+        self.policy.budget.map(|budget| self.pace.left(now, budget))
     }
 
     // Idle => Sweeping
@@ -200,7 +200,7 @@ impl Supervisor {
             Phase::Idle | Phase::Spawning { .. } | Phase::Finished => {}
             Phase::Sweeping { again_at } if again_at <= turn.now => self.sweep(turn),
             Phase::Sweeping { .. } => {}
-            Phase::Booting { program, id, until } if until <= turn.now => {
+            Phase::Booting { program, id, until, .. } if until <= turn.now => {
                 turn.report(Fact::HookTimedOut { program });
                 self.kill_tree(turn, program, id, StopCause::HookTimedOut, None);
             }
@@ -222,14 +222,21 @@ impl Supervisor {
     }
 
     fn came_late(&mut self, turn: &mut Turn, by: Duration) {
-        let (now, tolerated) = (turn.now, self.tolerated_lateness());
+        let now = turn.now;
         match &mut self.phase {
-            Phase::Booting { until, .. } => *until = *until + by + tolerated,
+            // How much of its time the hook slept with us nobody knows: once, it gets all of it again.
+            Phase::Booting { program, until, spared, .. } => {
+                if *until < now && !*spared {
+                    *until = now + self.policy.patience_with(*program);
+                    *spared = true;
+                }
+            }
             Phase::Starting { until, startup: None, .. } => *until = now.max(*until),
             Phase::Starting { until, startup: Some(watch), .. } => {
                 let round = self.policy.startup.map(|probe| probe.period + probe.timeout);
-                *until = *until + by + round.unwrap_or_default();
-                watch.catch_up(now);
+                let grace = if self.doubt.is_over(now) { None } else { round };
+                *until = (*until + by).max(now + grace.unwrap_or_default());
+                watch.catch_up(now, by);
             }
             Phase::Healthy { settle_at, stable_at, liveness, readiness, .. } => {
                 for at in [settle_at, stable_at].into_iter().flatten() {
@@ -237,7 +244,7 @@ impl Supervisor {
                 }
                 let readiness = readiness.as_mut().map(|readiness| &mut readiness.watch);
                 for watch in liveness.iter_mut().chain(readiness) {
-                    watch.catch_up(now);
+                    watch.catch_up(now, by);
                 }
             }
             // Nobody is judged in these phases: whatever is due is done now.
@@ -248,7 +255,7 @@ impl Supervisor {
             | Phase::BackingOff { .. }
             | Phase::Finished => return,
         }
-        self.doubt.came_late();
+        self.doubt.came_late(by);
         turn.report(Fact::CameLate { by });
     }
 

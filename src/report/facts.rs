@@ -329,7 +329,6 @@ impl Reporter {
         delay: Duration,
         slow: Option<Slow>,
     ) {
-        self.restarts.push_back(now);
         self.reason = reason;
         self.metrics.set(Metric::Backoff, &[], delay.as_secs_f64());
         self.set_time(now, Metric::NextRestart, &[], Some(now + delay));

@@ -1,6 +1,5 @@
 //! How long to wait before an attempt: the series, its jitter, and the budget of restarts.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::event::Moment;
@@ -50,13 +49,13 @@ pub(super) struct Pace {
     /// Which delay of the series comes next. The first one is for a child that was stable.
     pub(super) next_delay: usize,
     /// When each restart of the budget's window is forgotten.
-    pub(super) spent: VecDeque<Moment>,
+    pub(super) spent: Vec<Moment>,
 }
 
 impl Pace {
     /// The pace at the start of a run: the immediate restart is for those who were stable.
     pub(super) const fn new() -> Self {
-        Self { attempt: 1, next_delay: 1, spent: VecDeque::new() }
+        Self { attempt: 1, next_delay: 1, spent: Vec::new() }
     }
 
     /// The run was stable: attempts and delays start afresh.
@@ -76,23 +75,17 @@ impl Pace {
 
     /// Takes one restart from the budget; `false` if there is none left.
     pub(super) fn spend(&mut self, now: Moment, budget: Budget) -> bool {
-        self.forget(now);
-        if self.left(budget) == 0 {
+        if self.left(now, budget) == 0 {
             return false;
         }
-        self.spent.push_back(now + budget.window);
+        self.spent.retain(|forgotten_at| *forgotten_at > now);
+        self.spent.push(now + budget.window);
         true
     }
 
-    /// Restarts left in the budget, as of the last `spend`.
-    pub(super) fn left(&self, budget: Budget) -> u32 {
-        let spent = u32::try_from(self.spent.len()).unwrap_or(u32::MAX);
-        budget.max_restarts.saturating_sub(spent)
-    }
-
-    fn forget(&mut self, now: Moment) {
-        while self.spent.front().is_some_and(|forgotten_at| *forgotten_at <= now) {
-            self.spent.pop_front();
-        }
+    /// Restarts left in the budget.
+    pub(super) fn left(&self, now: Moment, budget: Budget) -> u32 {
+        let spent = self.spent.iter().filter(|forgotten_at| **forgotten_at > now).count();
+        budget.max_restarts.saturating_sub(u32::try_from(spent).unwrap_or(u32::MAX))
     }
 }

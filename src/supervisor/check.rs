@@ -139,9 +139,10 @@ impl World {
     /// We came late, or the machine slept: nobody may suffer for it.
     fn note_sleep(&mut self, now: Moment, late: Duration) {
         self.sleeps = self.sleeps.saturating_add(1);
-        self.tally.slept();
+        self.tally.slept(late);
         self.patience_until = self.patience_until.map(|until| until + late);
         for asked in &mut self.probes {
+            asked.since = asked.since + late;
             if asked.lost_at < now {
                 asked.lost_at = now + SECOND;
             }

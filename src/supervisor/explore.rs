@@ -485,12 +485,10 @@ mod policies {
         }
     }
 
-    /// A hook and a repair, and nothing to probe.
+    /// A hook, and nothing to probe.
     pub(super) fn dozing() -> Policy {
         Policy {
             hook: Some(HookPolicy { timeout: secs(2), exit_on_failure: false }),
-            repair: Some(secs(2)),
-            exit_rules: vec![ExitRule { codes: vec![78], action: ExitAction::RepairOnce }],
             delays: vec![Duration::ZERO],
             jitter_permille: 0,
             ..bare()

@@ -98,12 +98,18 @@ impl Watch {
         }
     }
 
-    /// We slept: what is overdue is due now, and an answer that is on its way may still come.
-    pub(super) fn catch_up(&mut self, now: Moment) {
+    /// We slept, and our clock shows `by`: what is overdue is due now, an answer that is on its way
+    /// may still come, and the time that we slept through says nothing.
+    pub(super) fn catch_up(&mut self, now: Moment, by: Duration) {
+        self.sighted_until = self.sighted_until.map(|until| until + by);
         match &mut self.probing {
             Probing::NextAt(at) => *at = now.max(*at),
-            Probing::InFlight { lost_at, .. } if *lost_at < now => *lost_at = now + LOST_AFTER,
-            Probing::InFlight { .. } => {}
+            Probing::InFlight { lost_at, next_at, .. } => {
+                *next_at = *next_at + by;
+                if *lost_at < now {
+                    *lost_at = now + LOST_AFTER;
+                }
+            }
         }
     }
 
@@ -198,9 +204,15 @@ pub(super) struct Doubt {
 impl Doubt {
     pub(super) const NONE: Self = Self { rounds: 0, until: None };
 
-    /// We or the machine slept.
-    pub(super) const fn came_late(&mut self) {
+    /// We or the machine slept; what our clock shows of it does not count towards `max_doubt`.
+    pub(super) fn came_late(&mut self, by: Duration) {
         self.rounds = DOUBTED_ROUNDS;
+        self.until = self.until.map(|until| until + by);
+    }
+
+    /// Whether doubt has lasted as long as it may.
+    pub(super) fn is_over(&self, now: Moment) -> bool {
+        self.until.is_some_and(|until| until <= now)
     }
 
     /// What is left of `verdict` after doubt. Only a pass dispels it; once it has lasted
@@ -218,8 +230,8 @@ impl Doubt {
             Verdict::Inconclusive { why, instead_of: Some(kind) } => (why, kind),
             Verdict::Fail(_) | Verdict::Inconclusive { instead_of: None, .. } => return verdict,
         };
-        let until = *self.until.get_or_insert(now + max_doubt);
-        if until <= now {
+        self.until.get_or_insert(now + max_doubt);
+        if self.is_over(now) {
             Verdict::Fail(kind)
         } else {
             Verdict::Inconclusive { why, instead_of: Some(kind) }

@@ -81,9 +81,8 @@ impl Supervisor {
     }
 
     fn booting(&self, now: Moment, program: Program, id: Incarnation) -> Phase {
-        let hook = self.policy.hook.map(|hook| hook.timeout);
-        let timeout = if program == Program::Repair { self.policy.repair } else { hook };
-        Phase::Booting { program, id, until: now + timeout.unwrap_or_default() }
+        let until = now + self.policy.patience_with(program);
+        Phase::Booting { program, id, until, spared: false }
     }
 
     fn starting(&mut self, now: Moment, id: Incarnation) -> Phase {

@@ -28,6 +28,8 @@ pub enum Phase {
         id: Incarnation,
         /// It is killed then.
         until: Moment,
+        /// We slept through its timeout once: it was given another.
+        spared: bool,
     },
     /// The child runs and has not passed yet.
     Starting {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::event::Program;
+
 /// All that the state machine knows about the configuration.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Policy {
@@ -40,6 +42,18 @@ pub struct Policy {
     pub slow_retry: Duration,
     /// How many restarts are allowed within a window, if limited.
     pub budget: Option<Budget>,
+}
+
+impl Policy {
+    /// How long `program` may take, for those that must end by themselves.
+    pub(super) fn patience_with(&self, program: Program) -> Duration {
+        let timeout = match program {
+            Program::BootHook => self.hook.map(|hook| hook.timeout),
+            Program::Repair => self.repair,
+            Program::Child => None,
+        };
+        timeout.unwrap_or_default()
+    }
 }
 
 /// The boot hook as the core sees it.

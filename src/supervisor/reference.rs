@@ -18,8 +18,9 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn slept(&mut self) {
+    pub(super) fn slept(&mut self, late: Duration) {
         self.late_rounds = 2;
+        self.doubt_until = self.doubt_until.map(|until| until + late);
     }
 
     /// Takes in one answer of the startup or the liveness probe; whether it is conclusive.
@@ -132,13 +133,7 @@ pub(super) fn longest_span(core: &Supervisor) -> Duration {
     match core.phase {
         Phase::Idle | Phase::Spawning { .. } | Phase::Finished => Duration::ZERO,
         Phase::Sweeping { .. } => second * 30,
-        // A freeze postpones it by no more than what is tolerated.
-        Phase::Booting { program: Program::Repair, .. } => {
-            policy.repair.unwrap_or_default() + tolerance(core)
-        }
-        Phase::Booting { .. } => {
-            policy.hook.map_or(Duration::ZERO, |hook| hook.timeout) + tolerance(core)
-        }
+        Phase::Booting { program, .. } => policy.patience_with(program),
         Phase::Starting { .. } => policy.startup.map_or(policy.settle, round),
         Phase::Healthy { .. } => rounds([policy.liveness, policy.readiness])
             .unwrap_or(policy.settle.max(policy.stable_after)),

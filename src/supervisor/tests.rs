@@ -102,7 +102,7 @@ mod given {
     }
 
     pub(super) fn booting(program: Program) -> Supervisor {
-        phase(Phase::Booting { program, id: ID, until: at(400.0) })
+        phase(Phase::Booting { program, id: ID, until: at(400.0), spared: false })
     }
 
     pub(super) fn stopping_phase(program: Program, cause: StopCause, step: Step) -> Phase {
@@ -534,18 +534,15 @@ mod staying_up {
 mod doubting {
     use super::*;
 
-    /// Answers the next probes with `verdicts`, one every ten seconds from 110 s on.
+    /// Answers the next probes with `verdicts`, each five seconds after it was asked.
     fn answers(core: &mut Supervisor, verdicts: &[Verdict]) -> Vec<String> {
-        let mut now = 110.0;
         let mut told = Vec::new();
         for &verdict in verdicts {
-            core.on(at(now), Event::Tick);
-            let actions = core.on(
-                at(now + 5.0),
-                Event::Probed { id: ID, role: Role::Liveness, probe: core.probed, verdict },
-            );
-            told.push(followed(&actions));
-            now += 10.0;
+            let due = core.deadline().expect("probed");
+            core.on(due, Event::Tick);
+            let (role, probe) = (Role::Liveness, core.probed);
+            let answer = Event::Probed { id: ID, role, probe, verdict };
+            told.push(followed(&core.on(due + secs(5), answer)));
         }
         told
     }
@@ -603,6 +600,20 @@ mod doubting {
     }
 
     #[test]
+    fn the_time_that_we_slept_through_does_not_exhaust_doubt() {
+        let mut core = given::healthy(0);
+        core.doubt.until = Some(at(200.0));
+        let core = row(&core, 1000.0, Event::Tick, "healthy | late by 894 s");
+        assert_eq!(core.doubt.until, Some(at(1094.0)));
+    }
+
+    #[test]
+    fn we_are_not_blind_for_having_slept() {
+        let core = row(&given::healthy(0), 1000.0, Event::Tick, "healthy | late by 894 s");
+        row(&core, 1000.1, live(DNS), "healthy |");
+    }
+
+    #[test]
     fn what_hides_no_failure_is_never_held_against_the_child() {
         let mut core = given::healthy(0);
         core.doubt.until = Some(at(0.0));
@@ -613,30 +624,51 @@ mod doubting {
     }
 
     #[test]
-    fn a_freeze_postpones_the_hooks_timeout() {
+    fn a_hook_that_slept_with_us_gets_its_timeout_once_more_and_only_once() {
         let core = given::booting(Program::BootHook);
         let core = row(&core, 460.0, Event::Tick, "boot_hook | late by 60 s");
-        assert_eq!(core.deadline(), Some(at(461.25)));
-        row(
-            &core,
-            461.25,
-            Event::Tick,
-            "stopping | boot_hook timed out; taking down: hook_timeout; send kill to tree #7",
-        );
+        assert_eq!(core.deadline(), Some(at(760.0)));
+        let killed = "stopping | late by 40 s; boot_hook timed out; \
+                      taking down: hook_timeout; send kill to tree #7";
+        row(&core, 800.0, Event::Tick, killed);
     }
 
     #[test]
     fn a_freeze_postpones_the_startup_budget() {
-        let core = row(&given::starting(), 800.0, Event::Tick, "starting | late by 694 s");
-        let Phase::Starting { until, .. } = core.phase else { panic!("not starting") };
-        assert_eq!(until, at(700.0 + 694.0 + 5.5), "by the freeze and one round");
+        let until = |core: &Supervisor| match core.phase {
+            Phase::Starting { until, .. } => until,
+            _ => panic!("not starting: {:?}", core.phase),
+        };
+        let core = row(&given::starting(), 306.0, Event::Tick, "starting | late by 200 s");
+        assert_eq!(until(&core), at(900.0), "by the time that we slept");
+        let mut core = given::starting();
+        if let Phase::Starting { until, .. } = &mut core.phase {
+            *until = at(102.0);
+        }
+        let core = row(&core, 306.0, Event::Tick, "starting | late by 204 s");
+        assert_eq!(until(&core), at(311.5), "and never by less than a round");
+    }
+
+    #[test]
+    fn a_child_that_never_comes_up_is_taken_down_however_late_we_always_are() {
+        let mut core = given::starting();
+        let mut now = 100.0;
+        while core.state() == State::Starting && now < 10_000.0 {
+            let (id, role, probe) = (core.launched, Role::Startup, core.probed);
+            core.on(at(now), Event::Probed { id, role, probe, verdict: FAIL });
+            let due = core.deadline().expect("starting").since_start().as_secs_f64();
+            now = due + 2.0;
+            core.on(at(now), Event::Tick);
+        }
+        assert_eq!(core.state(), State::Stopping);
+        assert!(now < 6000.0, "only the time between a deadline and us may not count: {now}");
     }
 
     #[test]
     fn a_new_launch_is_not_doubted_for_what_the_old_one_went_through() {
         let mut core = given::spawning(Program::Child);
         core.doubt.until = Some(at(0.0));
-        core.doubt.came_late();
+        core.doubt.came_late(secs(0));
         let core = row(&core, 100.0, Event::Spawned(ID), "starting | child #7 runs");
         assert_eq!(core.doubt, Doubt::NONE);
     }
@@ -822,7 +854,7 @@ mod the_pace {
                 told = format!("{} | {}", core.state(), followed(&actions));
                 core.phase = gone.phase;
             }
-            (told, core.restarts_left())
+            (told, core.restarts_left(at(times[times.len() - 1])))
         };
         let spent = "slow_retry | tree is gone; attempt 4 in 300 s, slow: budget_spent";
         let left = "backoff | tree is gone; attempt 4 in 2 s";
@@ -831,7 +863,7 @@ mod the_pace {
         assert_eq!(spend(false, &[1000.0, 1000.0, 1099.9]), (spent.to_owned(), Some(0)));
         assert_eq!(spend(false, &[1000.0, 1050.0, 1100.0]), (left.to_owned(), Some(0)));
         assert_eq!(spend(true, &[1000.0, 1050.0, 1099.9]), (ended.to_owned(), Some(0)));
-        assert_eq!(given::healthy(0).restarts_left(), None, "no budget unless configured");
+        assert_eq!(given::healthy(0).restarts_left(at(0.0)), None, "no budget unless configured");
     }
 
     #[test]
@@ -1325,10 +1357,10 @@ mod stories {
           1006.650  tick                       healthy    → healthy     probe liveness
           1036.650  tick                       healthy    → healthy     late by 24 s
           1037.150  liveness: timeout          healthy    → healthy
-          1037.150  tick                       healthy    → healthy     probe liveness
-          1042.150  liveness: timeout          healthy    → healthy
-          1047.150  tick                       healthy    → healthy     probe liveness
-          1047.160  liveness: pass             healthy    → healthy
+          1040.650  tick                       healthy    → healthy     probe liveness
+          1045.650  liveness: timeout          healthy    → healthy
+          1050.650  tick                       healthy    → healthy     probe liveness
+          1050.660  liveness: pass             healthy    → healthy
         ");
     }
 }

@@ -171,6 +171,10 @@ class Rekindle:
     def ready(self):
         return self.alive() and get(f"{self.base}/readyz")[0] == 200
 
+    def settled(self):
+        """Whether the last outage is over: the first pass has lasted."""
+        return self.metric("rekindle_outage_start_timestamp_seconds") == 0
+
     def tail(self, lines=40):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
