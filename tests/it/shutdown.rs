@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::crash::served_by;
 use crate::support::http::free_port;
-use crate::support::{Config, Rekindle, Stopwatch, World, get, stub};
+use crate::support::{Config, Rekindle, Stopwatch, World, get, processes, stub};
 
 /// A child that does not end by itself, not even when asked to.
 const STUBBORN: &str = "trap '' TERM; while :; do sleep 1; done";
@@ -111,6 +111,18 @@ fn a_child_that_ignores_terminate_is_killed_and_the_exit_code_says_so() {
     rekindle.wait_state("healthy");
 
     stops_by_killing(&mut rekindle, Duration::from_secs(1));
+}
+
+#[test]
+fn a_child_that_was_stopped_by_a_signal_is_woken_to_end() {
+    let world = World::new();
+    let mut rekindle = world.run(&Config::script("exec sleep 1000"));
+    rekindle.wait_state("healthy");
+    let child = processes::children(rekindle.pid())[0];
+    processes::send(child, Signal::STOP);
+    rekindle.wait("it is stopped", || processes::state(child) == Some('T'));
+
+    stops_promptly(&mut rekindle);
 }
 
 #[test]
