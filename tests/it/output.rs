@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use crate::crash::served_by;
 use crate::support::http::free_port;
 use crate::support::time::PATIENCE;
-use crate::support::{Config, Rekindle, Stopwatch, World, get};
+use crate::support::{Config, REKINDLE, Rekindle, Stopwatch, Streams, World, get};
 
 #[test]
 fn every_byte_arrives_on_the_stream_that_it_was_written_to() {
@@ -57,8 +57,9 @@ fn where_output_is_inherited_the_child_writes_it_itself() {
 #[test]
 fn a_flood_of_output_delays_neither_the_healing_nor_our_answers() {
     let (world, port) = (World::new(), free_port());
+    let nowhere = File::create("/dev/null").expect("a sink");
     let command = world.prepare(&patient(port));
-    let rekindle = world.start_writing_to(command, File::create("/dev/null").expect("null").into());
+    let rekindle = world.start_with(Streams::Stdout(nowhere.into()), command);
     served_by(&rekindle, port);
     get(port, "/fault?mode=flood&seconds=2").expect("the demo gateway takes the order");
 
@@ -66,15 +67,27 @@ fn a_flood_of_output_delays_neither_the_healing_nor_our_answers() {
 }
 
 #[test]
-fn a_reader_that_never_reads_delays_neither_the_healing_nor_our_answers() {
+fn a_stdout_that_is_never_read_delays_neither_the_healing_nor_our_answers() {
+    never_read("stdout", Streams::Stdout);
+}
+
+#[test]
+fn a_stderr_that_is_never_read_delays_neither_the_healing_nor_our_answers() {
+    never_read("stderr", Streams::Stderr);
+}
+
+fn never_read(stream: &str, streams: fn(OwnedFd) -> Streams) {
     let (world, port) = (World::new(), free_port());
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    let command = world.prepare(&patient(port));
-    let rekindle = world.start_writing_to(command, OwnedFd::from(writer));
+    // More than the pipe and the queue to it hold.
+    let script = format!(
+        "head -c 2000000 /dev/zero > /dev/{stream}; exec {REKINDLE} demo-gateway --port {port}"
+    );
+    let config = patient(port).with(&format!("command = [\"/bin/sh\", \"-c\", \"{script}\"]"));
+    let rekindle = world.start_with(streams(writer.into()), world.prepare(&config));
     served_by(&rekindle, port);
-    get(port, "/fault?mode=flood&seconds=1").expect("the demo gateway takes the order");
     rekindle.wait("output is dropped", || {
-        rekindle.count("rekindle_output_dropped_bytes_total", "") > 0
+        rekindle.count("rekindle_output_dropped_bytes_total", &format!("stream=\"{stream}\"")) > 0
     });
 
     heals_and_answers(&rekindle, port);

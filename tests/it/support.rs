@@ -18,7 +18,6 @@ pub(crate) mod time;
 
 use std::cell::Cell;
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -28,8 +27,7 @@ use tempfile::TempDir;
 
 pub(crate) use config::Config;
 pub(crate) use http::{get, port_answers};
-pub(crate) use rekindle::Rekindle;
-use rekindle::Streams;
+pub(crate) use rekindle::{Rekindle, Streams};
 pub(crate) use time::{Stopwatch, wait_until};
 
 /// The binary under test.
@@ -133,16 +131,9 @@ impl World {
         Rekindle::start(self, self.next_run(), command, Streams::Files)
     }
 
-    /// The same, with another stdout.
-    pub(crate) fn start_writing_to(&self, command: Command, stdout: OwnedFd) -> Rekindle<'_> {
-        let rekindle = Rekindle::start(self, self.next_run(), command, Streams::Stdout(stdout));
-        rekindle.wait_up();
-        rekindle
-    }
-
-    /// The same on a terminal, which becomes the controlling one if the command asks for that.
-    pub(crate) fn start_on_terminal(&self, command: Command, terminal: OwnedFd) -> Rekindle<'_> {
-        let rekindle = Rekindle::start(self, self.next_run(), command, Streams::Terminal(terminal));
+    /// The same with other streams, and waits until it answers.
+    pub(crate) fn start_with(&self, streams: Streams, command: Command) -> Rekindle<'_> {
+        let rekindle = Rekindle::start(self, self.next_run(), command, streams);
         rekindle.wait_up();
         rekindle
     }

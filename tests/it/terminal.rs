@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::support::{Config, REKINDLE, Rekindle, World, has_tool};
+use crate::support::{Config, REKINDLE, Rekindle, Streams, World, has_tool};
 
 /// The far side of a terminal: what a person would type and see.
 struct Terminal {
@@ -61,7 +61,7 @@ fn start<'w>(world: &'w World, config: &Config) -> Option<(Rekindle<'w>, Termina
     // It need not fork, since nothing that we start leads a group: its pid is Rekindle's.
     command.args(["--ctty", REKINDLE]).args(run.get_args());
     let (terminal, near) = Terminal::open();
-    let rekindle = world.start_on_terminal(command, near);
+    let rekindle = world.start_with(Streams::Terminal(near), command);
     Some((rekindle, terminal))
 }
 

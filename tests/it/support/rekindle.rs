@@ -22,11 +22,13 @@ pub(crate) const WARN: &str = r#""level":"warn""#;
 const ERROR: &str = r#""level":"error""#;
 
 /// Where the supervisor's streams go.
-pub(super) enum Streams {
+pub(crate) enum Streams {
     /// stdin from `/dev/null`, the others to files.
     Files,
     /// The same, with another stdout.
     Stdout(OwnedFd),
+    /// The same, with another stderr.
+    Stderr(OwnedFd),
     /// All three are this terminal.
     Terminal(OwnedFd),
 }
@@ -59,6 +61,9 @@ impl<'w> Rekindle<'w> {
             }
             Streams::Stdout(other) => {
                 command.stdin(Stdio::null()).stdout(other).stderr(file(&stderr));
+            }
+            Streams::Stderr(other) => {
+                command.stdin(Stdio::null()).stdout(file(&stdout)).stderr(other);
             }
             Streams::Terminal(slave) => {
                 let again = || slave.try_clone().expect("a descriptor");
