@@ -223,6 +223,10 @@ impl Driver {
     /// Gives the core an event, carries out what follows, and goes on until nothing is owed.
     fn feed(&mut self, event: Event) {
         self.owed.push_back(event);
+        self.pay();
+    }
+
+    fn pay(&mut self) {
         while let Some(event) = self.owed.pop_front() {
             let now = self.clock.now();
             let before = self.core.state();
@@ -321,7 +325,7 @@ impl Driver {
                 self.leaving = Some(id);
                 self.killing = signal == Signal::Kill;
                 self.signal_tree(signal);
-                self.tell_if_gone();
+                self.owe_the_end();
             }
         }
     }
@@ -336,7 +340,10 @@ impl Driver {
     /// Handles each death while its zombie still holds pid and group, then reaps it.
     fn bury(&mut self) {
         for _ in 0..DEATHS_PER_TURN {
-            let Some(dead) = reaper::peek() else { return self.tell_if_gone() };
+            let Some(dead) = reaper::peek() else {
+                self.owe_the_end();
+                return self.pay();
+            };
             let main = self.tree.borrow().main().filter(|main| main.pid == dead.pid);
             if main.is_some() {
                 if let Some((id, program)) = self.main.take() {
@@ -352,13 +359,14 @@ impl Driver {
         self.signals.deaths.more();
     }
 
-    fn tell_if_gone(&mut self) {
+    /// If the tree that is being taken down is gone, the core is to hear of it.
+    fn owe_the_end(&mut self) {
         if let Some(id) = self.leaving
             && self.tree.borrow_mut().is_gone()
         {
             self.leaving = None;
             self.killing = false;
-            self.feed(Event::Gone(id));
+            self.owed.push_back(Event::Gone(id));
         }
     }
 
