@@ -102,6 +102,8 @@ pub struct Driver {
     leaving: Option<Incarnation>,
     /// The last signal to the tree was SIGKILL: what appears is killed, too.
     killing: bool,
+    /// What was last told about the port.
+    told_holder: Option<Note>,
     /// Answers that the core is owed at once.
     owed: VecDeque<Event>,
     signals: Signals,
@@ -151,6 +153,7 @@ impl Driver {
             main: None,
             leaving: None,
             killing: false,
+            told_holder: None,
             owed: VecDeque::new(),
             signals: setup.signals,
             answers,
@@ -399,18 +402,23 @@ impl Driver {
             return PortHolder::NoStranger;
         }
         let holder = port.holder(&mut self.tree.borrow_mut());
-        match &holder {
-            Holder::Stranger(stranger) => {
-                let (port, holder) = (stranger.port, Some(stranger.words()));
-                self.reporter.note(&Note::PortHolder { port, holder });
-            }
-            Holder::Unknown => {
-                let port = port.port();
-                self.reporter.note(&Note::PortHolder { port, holder: None });
-            }
-            Holder::Elsewhere | Holder::Nobody | Holder::Ours => {}
-        }
+        let number = port.port();
+        self.tell_holder(number, &holder);
         PortHolder::from(&holder)
+    }
+
+    /// Names whoever else holds the port, once until it changes.
+    fn tell_holder(&mut self, port: u16, holder: &Holder) {
+        let holder = match holder {
+            Holder::Stranger(stranger) => Some(stranger.words()),
+            Holder::Unknown => None,
+            Holder::Elsewhere | Holder::Nobody | Holder::Ours => return,
+        };
+        let note = Note::PortHolder { port, holder };
+        if self.told_holder.as_ref() != Some(&note) {
+            self.reporter.note(&note);
+            self.told_holder = Some(note);
+        }
     }
 
     fn answered(&mut self, answered: &Answered) {
@@ -445,8 +453,7 @@ impl Driver {
             return false;
         }
         let Some(stranger) = port.impostor(&mut self.tree.borrow_mut()) else { return false };
-        let (port, holder) = (stranger.port, Some(stranger.words()));
-        self.reporter.note(&Note::PortHolder { port, holder });
+        self.tell_holder(stranger.port, &Holder::Stranger(stranger));
         self.service.impostor == ImpostorMode::Auto
     }
 

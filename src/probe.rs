@@ -104,6 +104,15 @@ impl Prober {
         Ok(Some(Self { target, timeout: probe.timeout }))
     }
 
+    /// Makes it a startup probe: one that passes only on a sign of life of this launch.
+    #[must_use]
+    pub fn for_startup(mut self) -> Self {
+        if let Target::File(heartbeat) = &mut self.target {
+            heartbeat.await_first();
+        }
+        self
+    }
+
     /// Forgets what earlier probes saw; to be called for each launch, whose child owes nothing yet.
     pub fn restart(&mut self) {
         if let Target::File(heartbeat) = &mut self.target {

@@ -46,7 +46,10 @@ pub struct Instance {
 
 impl From<&ProbeArgs> for Question {
     fn from(args: &ProbeArgs) -> Self {
-        let instance = Instance { name: args.name.clone(), state_dir: args.state_dir.clone() };
+        // An empty variable is an unset one.
+        let name = args.name.clone().filter(|name| !name.is_empty());
+        let state_dir = args.state_dir.clone().filter(|path| !path.as_os_str().is_empty());
+        let instance = Instance { name, state_dir };
         match &args.url {
             Some(url) => Self::Url { url: url.clone(), expect_status: args.expect_status.clone() },
             None if args.ready => Self::Ready(instance),

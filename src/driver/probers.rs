@@ -66,6 +66,9 @@ pub fn prepare(service: &Service) -> Result<Prepared, Unprobable> {
             (ProbeTarget::Exec { argv }, _) => {
                 Prepare::Exec { argv: argv.clone(), timeout: probe.timeout }
             }
+            (_, Ok(Some(prober))) if role == Role::Startup => {
+                Prepare::Here(Box::new(prober.for_startup()))
+            }
             (_, Ok(Some(prober))) => Prepare::Here(Box::new(prober)),
             (_, Ok(None)) => continue,
             (_, Err(error)) => return Err(Unprobable { role, error }),

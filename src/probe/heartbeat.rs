@@ -19,6 +19,8 @@ use super::{Answer, classify};
 pub(super) struct Heartbeat {
     path: PathBuf,
     within: Duration,
+    /// Silence is no sign of life before the first change.
+    awaits_first: bool,
     last: Option<Beat>,
 }
 
@@ -29,12 +31,19 @@ struct Beat {
     at: Moment,
     /// What the file said; `None`: it was not there.
     modified: Option<SystemTime>,
+    /// It was the first look.
+    first: bool,
 }
 
 impl Heartbeat {
     /// A heartbeat that must change within `within`.
     pub(super) fn new(path: PathBuf, within: Duration) -> Self {
-        Self { path, within, last: None }
+        Self { path, within, awaits_first: false, last: None }
+    }
+
+    /// For a startup probe: only a change shows that the child has come up.
+    pub(super) fn await_first(&mut self) {
+        self.awaits_first = true;
     }
 
     /// Makes the next look the first one.
@@ -56,12 +65,16 @@ impl Heartbeat {
     }
 
     fn judge(&mut self, now: Moment, modified: Option<SystemTime>) -> Answer {
-        let seen = Beat { at: now, modified };
+        let seen = Beat { at: now, modified, first: self.last.is_none() };
         let last = match self.last {
             Some(last) if last.modified == modified || modified.is_none() => last,
             Some(_) | None => *self.last.insert(seen),
         };
         let silence = now.since(last.at);
+        if last.first && self.awaits_first {
+            let detail = format!("no change of {} yet", self.path.display());
+            return Answer::new(Verdict::Fail(FailKind::Timeout), detail);
+        }
         if silence <= self.within {
             return Answer::new(Verdict::Pass, "heartbeat in time");
         }

@@ -393,6 +393,21 @@ fn a_heartbeat_must_go_on_changing_by_our_own_clock() {
 }
 
 #[test]
+fn as_a_startup_probe_a_heartbeat_passes_only_once_it_has_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("beat");
+    let mut beat = Heartbeat::new(path.clone(), Duration::from_secs(10));
+    beat.await_first();
+    let at = |seconds| Moment::new(Duration::from_secs(seconds));
+    assert_eq!(beat.look(at(0)).verdict, fails(FailKind::Timeout), "there is no file");
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(beat.look(at(1)).verdict, Verdict::Pass, "the child has written it");
+    beat.restart();
+    let stale = beat.look(at(2)).verdict;
+    assert_eq!(stale, fails(FailKind::Timeout), "what the last child wrote proves nothing");
+}
+
+#[test]
 fn a_heartbeat_that_may_not_be_looked_at_says_nothing() {
     let directory = tempfile::tempdir().unwrap();
     // A name that is too long is an error that no permission of root can hide.
