@@ -14,6 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MOST_ACTIONS: usize = 8;
 
 /// Where the world stands, as far as the core's orders and answers go.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, compared one by one")]
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct World {
     /// A sweep was ordered and not answered.
@@ -363,6 +364,7 @@ impl World {
     }
 
     /// The promises about what is told.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most facts promise nothing")]
     fn hear(&mut self, core: &Supervisor, now: Moment, fact: Fact) -> Result<(), String> {
         let policy = &core.policy;
         match fact {
