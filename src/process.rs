@@ -15,6 +15,7 @@ pub mod proc;
 pub mod reaper;
 mod registry;
 pub mod run;
+mod sock_diag;
 pub mod sweep;
 #[cfg(test)]
 pub(crate) mod testing;
