@@ -7,12 +7,14 @@
 //! **Invariant:** nothing is awaited between an event and the orders that follow from it, and
 //! nothing here writes to stdout, stderr or disk: other threads do.
 
+mod alarm;
 mod launcher;
 mod probers;
 mod signals;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +34,7 @@ use crate::supervisor::{
     Supervisor, Target, Verdict, Why,
 };
 
+use alarm::Alarm;
 use launcher::{Launched, Launcher, NotLaunched};
 use probers::{Answered, Probers};
 pub use probers::{Prepare, Prepared, Unprobable, prepare};
@@ -107,6 +110,7 @@ pub struct Driver {
     /// Answers that the core is owed at once.
     owed: VecDeque<Event>,
     signals: Signals,
+    alarm: Alarm,
     answers: UnboundedReceiver<Answered>,
     swept: (UnboundedSender<Swept>, UnboundedReceiver<Swept>),
     suspended: Duration,
@@ -115,7 +119,7 @@ pub struct Driver {
 
 impl Driver {
     /// Everything in place, nothing started. Belongs on the main thread, inside a `LocalSet`.
-    pub fn new(setup: Setup) -> Self {
+    pub fn new(setup: Setup) -> io::Result<Self> {
         let registry = Registry::default();
         let service = Arc::new(setup.service);
         let tree = Tree::new(setup.mark.clone(), launcher::stop_signal(&service), setup.orphans)
@@ -125,7 +129,7 @@ impl Driver {
         let mut seed = [0; 8];
         // Without randomness jitter is the same in every run, which harms nobody.
         rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::NONBLOCK).ok();
-        Self {
+        Ok(Self {
             clock: setup.clock,
             core: Supervisor::new(service.policy.clone(), Dice::Seeded(u64::from_le_bytes(seed))),
             reporter: setup.reporter,
@@ -156,11 +160,12 @@ impl Driver {
             told_holder: None,
             owed: VecDeque::new(),
             signals: setup.signals,
+            alarm: Alarm::new()?,
             answers,
             swept: unbounded_channel(),
             suspended: clock::suspended(),
             outcome: None,
-        }
+        })
     }
 
     /// Supervises until it is over.
@@ -182,14 +187,14 @@ impl Driver {
     }
 
     async fn wait(&mut self, due: Option<Moment>) -> News {
-        let sleep = due.map_or(Duration::from_hours(1), |due| self.clock.until(due));
+        let span = due.map_or(Duration::from_hours(1), |due| self.clock.until(due));
         tokio::select! {
             biased;
             () = self.signals.deaths.next() => News::Deaths,
             Some(answered) = self.answers.recv() => News::Answered(answered),
             Some(swept) = self.swept.1.recv() => News::Swept(swept),
             received = self.signals.orders.next() => News::Signal(received),
-            () = tokio::time::sleep(sleep) => News::TimePassed,
+            () = self.alarm.rings_in(span) => News::TimePassed,
         }
     }
 
@@ -223,6 +228,10 @@ impl Driver {
     /// Gives the core an event, carries out what follows, and goes on until nothing is owed.
     fn feed(&mut self, event: Event) {
         self.owed.push_back(event);
+        self.pay();
+    }
+
+    fn pay(&mut self) {
         while let Some(event) = self.owed.pop_front() {
             let now = self.clock.now();
             let before = self.core.state();
@@ -321,7 +330,7 @@ impl Driver {
                 self.leaving = Some(id);
                 self.killing = signal == Signal::Kill;
                 self.signal_tree(signal);
-                self.tell_if_gone();
+                self.owe_the_end();
             }
         }
     }
@@ -336,7 +345,10 @@ impl Driver {
     /// Handles each death while its zombie still holds pid and group, then reaps it.
     fn bury(&mut self) {
         for _ in 0..DEATHS_PER_TURN {
-            let Some(dead) = reaper::peek() else { return self.tell_if_gone() };
+            let Some(dead) = reaper::peek() else {
+                self.owe_the_end();
+                return self.pay();
+            };
             let main = self.tree.borrow().main().filter(|main| main.pid == dead.pid);
             if main.is_some() {
                 if let Some((id, program)) = self.main.take() {
@@ -352,13 +364,14 @@ impl Driver {
         self.signals.deaths.more();
     }
 
-    fn tell_if_gone(&mut self) {
+    /// If the tree that is being taken down is gone, the core is to hear of it.
+    fn owe_the_end(&mut self) {
         if let Some(id) = self.leaving
             && self.tree.borrow_mut().is_gone()
         {
             self.leaving = None;
             self.killing = false;
-            self.feed(Event::Gone(id));
+            self.owed.push_back(Event::Gone(id));
         }
     }
 

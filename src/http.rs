@@ -27,8 +27,11 @@ pub use listen::HolderOf;
 
 use listen::Doors;
 
-/// Histograms' samples are drained so often.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// Histograms' samples are drained so often, should nobody scrape; each time wakes the machine.
+const UPKEEP: Duration = Duration::from_secs(30);
+
+/// While output is being dropped, it is looked at so often.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What the thread needs.
 pub struct Setup {
@@ -174,7 +177,12 @@ impl Work {
         let mut bursts =
             Stream::ALL.iter().map(|stream| (*stream, Burst::default())).collect::<Vec<_>>();
         loop {
-            tokio::time::sleep(UPKEEP).await;
+            if bursts.iter().any(|(_, burst)| burst.is_running()) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            } else {
+                // Either is a reason to look.
+                tokio::time::timeout(UPKEEP, self.setup.writers.overflowed()).await.ok();
+            }
             self.setup.metrics.upkeep();
             for (stream, burst) in &mut bursts {
                 let dropped = self.setup.writers.queue(*stream).dropped();
@@ -192,9 +200,13 @@ struct Burst {
 }
 
 impl Burst {
+    fn is_running(&self) -> bool {
+        self.seen != self.began
+    }
+
     fn look(&mut self, stream: Stream, dropped: Dropped, teller: &Teller) {
         let grown = dropped != self.seen;
-        let running = self.seen != self.began;
+        let running = self.is_running();
         teller.count_dropped(
             stream,
             dropped.child_bytes - self.seen.child_bytes,

@@ -13,6 +13,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use crate::threads;
 
 pub use pump::{OpenPipes, Source, Tail, pump};
@@ -44,6 +46,7 @@ impl Stream {
 pub struct Writers {
     stdout: Arc<Queue>,
     stderr: Arc<Queue>,
+    overflow: Arc<Notify>,
 }
 
 impl Writers {
@@ -56,9 +59,11 @@ impl Writers {
 
     /// Starts the writer threads for these two files.
     pub fn onto(stdout: File, stderr: File) -> io::Result<Self> {
+        let overflow = Arc::<Notify>::default();
         Ok(Self {
-            stdout: queue::start(threads::STDOUT, stdout)?,
-            stderr: queue::start(threads::STDERR, stderr)?,
+            stdout: queue::start(threads::STDOUT, stdout, Arc::clone(&overflow))?,
+            stderr: queue::start(threads::STDERR, stderr, Arc::clone(&overflow))?,
+            overflow,
         })
     }
 
@@ -68,6 +73,11 @@ impl Writers {
             Stream::Stdout => &self.stdout,
             Stream::Stderr => &self.stderr,
         }
+    }
+
+    /// Waits until something was dropped that nobody has waited for yet.
+    pub async fn overflowed(&self) {
+        self.overflow.notified().await;
     }
 
     /// Waits until everything is written, for so long at most on each stream; whether it was.

@@ -15,6 +15,7 @@ pub mod proc;
 pub mod reaper;
 mod registry;
 pub mod run;
+mod sock_diag;
 pub mod sweep;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -25,6 +26,7 @@ mod world;
 use std::ffi::OsString;
 use std::io;
 
+pub(crate) use exec::awaitable;
 pub use exec::{reserve_hand_over_descriptor, signal, spawn, take_terminal_back};
 pub use launch::{Env, Input, Launchable, Process, Sink, SpawnError, Step, resource};
 pub use registry::Registry;

@@ -25,6 +25,8 @@ mod verdict;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod diagram;
+#[cfg(test)]
 mod explore;
 #[cfg(test)]
 mod reference;

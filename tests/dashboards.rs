@@ -1,4 +1,4 @@
-//! Alerts and dashboards name only what the program exports, and follow their conventions.
+//! Alerts, dashboards and the runbook name only what the program has, and all of it.
 //!
 //! Every PromQL expression is parsed and held against the table of metrics, label words included.
 //! Whether the queries return data is shown by `tests/system/prometheus`, with a real Prometheus.
@@ -11,6 +11,7 @@ use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use rekindle::metrics::{Family, Kind, TABLE};
+use rekindle::supervisor::{FailKind, Reason, Slow, State, Why};
 use serde_json::Value;
 
 /// Labels that come from scraping, and series that Prometheus itself writes.
@@ -38,6 +39,20 @@ fn every_alert_says_what_it_means_and_leads_to_its_runbook() {
         let heading = format!("\n## {name}\n");
         assert!(runbook.contains(&heading), "docs/runbook.md has no heading `## {name}`");
     }
+}
+
+#[test]
+fn every_word_that_an_operator_sees_is_in_the_runbook() {
+    let runbook = read("docs/runbook.md");
+    let states = State::ALL.iter().map(|state| state.label());
+    let reasons = Reason::ALL.iter().filter(|reason| **reason != Reason::Start);
+    let words = states
+        .chain(reasons.map(|reason| reason.label()))
+        .chain(Slow::ALL.iter().map(|slow| slow.label()))
+        .chain(Why::ALL.iter().map(|why| why.label()))
+        .chain(FailKind::ALL.iter().map(|kind| kind.label()));
+    let missing: Vec<_> = words.filter(|word| !runbook.contains(&format!("`{word}`"))).collect();
+    assert!(missing.is_empty(), "docs/runbook.md does not say what to do about {missing:?}");
 }
 
 #[test]

@@ -163,7 +163,7 @@ impl House {
             pumped,
             reporter,
             signals,
-        });
+        })?;
         let code = driver.run().await.exit_code();
         if let Some(cgroup) = cgroup
             && let Err(error) = cgroup.remove()

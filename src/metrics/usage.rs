@@ -5,6 +5,8 @@
 
 use std::fs;
 
+use crate::process::proc;
+
 /// The use of one process or tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
@@ -38,12 +40,12 @@ impl Usage {
     /// Of `pid` and its living descendants; `None` if it is gone.
     pub fn of_tree(pid: u32) -> Option<Self> {
         let mut sum = Self::of_process(pid)?;
-        let mut pids = children(pid);
+        let mut pids = proc::children(pid).unwrap_or_default();
         let mut next = 0;
         while next < pids.len().min(MOST_PROCESSES) {
             let pid = pids[next];
             next += 1;
-            pids.extend(children(pid));
+            pids.extend(proc::children(pid).unwrap_or_default());
             if let Some(stat) = Stat::read(pid) {
                 sum.add(&stat);
             }
@@ -99,17 +101,6 @@ impl Stat {
             resident_bytes: field(24)? * page_size(),
         })
     }
-}
-
-fn children(pid: u32) -> Vec<u32> {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    tasks
-        .flatten()
-        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
-        .flat_map(|list| {
-            list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
-        })
-        .collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of descriptors are far below 2^52")]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use tokio::sync::Notify;
 
 use crate::threads::spawn_supervised;
 
@@ -40,6 +41,8 @@ pub struct Queue {
     waiting: Mutex<Waiting>,
     /// Something was put in, or written.
     changed: Condvar,
+    /// Something did not fit.
+    overflow: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +68,8 @@ impl Queue {
                 Lane::Log => waiting.dropped.log_lines += 1,
                 Lane::Child => waiting.dropped.child_bytes += bytes.len() as u64,
             }
+            drop(waiting);
+            self.overflow.notify_one();
         }
     }
 
@@ -156,9 +161,10 @@ fn write_all(mut to: &File, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts the thread that writes what is put into the returned queue to `to`.
-pub(super) fn start(name: &'static str, to: File) -> io::Result<Arc<Queue>> {
-    let queue = Arc::new(Queue::default());
+/// Starts the thread that writes what is put into the returned queue to `to`; `overflow` is
+/// notified of whatever does not fit.
+pub(super) fn start(name: &'static str, to: File, overflow: Arc<Notify>) -> io::Result<Arc<Queue>> {
+    let queue = Arc::new(Queue { overflow, ..Queue::default() });
     let written = Arc::clone(&queue);
     let told = Arc::clone(&queue);
     spawn_supervised(
@@ -179,13 +185,15 @@ pub(super) fn start(name: &'static str, to: File) -> io::Result<Arc<Queue>> {
 mod tests {
     use std::io::Read;
 
+    use tokio::time::timeout;
+
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
     fn piped() -> (Arc<Queue>, File) {
         let (read, write) = rustix::pipe::pipe().unwrap();
-        (start("test", File::from(write)).unwrap(), File::from(read))
+        (start("test", File::from(write), Arc::default()).unwrap(), File::from(read))
     }
 
     fn read(from: &mut File, bytes: usize) -> Vec<u8> {
@@ -220,11 +228,23 @@ mod tests {
         assert!(queue.flush(PATIENCE), "a closed reader ends the waiting");
     }
 
+    #[tokio::test]
+    async fn what_does_not_fit_wakes_whoever_waits_for_it() {
+        let (_out, write_end) = rustix::pipe::pipe().unwrap();
+        let overflow = Arc::<Notify>::default();
+        let queue = start("test", write_end.into(), Arc::clone(&overflow)).unwrap();
+        queue.push(Lane::Child, &vec![0; LANE_BYTES]);
+        timeout(Duration::ZERO, overflow.notified()).await.expect_err("it fits");
+        queue.push(Lane::Child, &vec![0; LANE_BYTES + 1]);
+        timeout(PATIENCE, overflow.notified()).await.expect("woken");
+    }
+
     #[test]
     fn a_descriptor_that_somebody_made_non_blocking_loses_nothing() {
         let (read_end, write_end) = rustix::pipe::pipe().unwrap();
         rustix::io::ioctl_fionbio(&write_end, true).unwrap();
-        let (queue, mut out) = (start("test", write_end.into()).unwrap(), File::from(read_end));
+        let (queue, mut out) =
+            (start("test", write_end.into(), Arc::default()).unwrap(), File::from(read_end));
         let bytes: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
         queue.push(Lane::Child, &bytes);
         assert_eq!(read(&mut out, bytes.len()), bytes);

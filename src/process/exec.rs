@@ -122,10 +122,11 @@ pub(super) fn peek_any_dead() -> io::Result<Option<(u32, Exit)>> {
     Ok(u32::try_from(pid).ok().filter(|pid| *pid > 0).map(|pid| (pid, exit)))
 }
 
-/// A pidfd that can be awaited: it is readable once its process has ended.
-pub(super) fn awaitable(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+/// A descriptor that can be awaited: a pidfd is readable once its process has ended, a timer once
+/// it has rung. Needs a running runtime.
+pub(crate) fn awaitable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an owned descriptor is always the same one, and stays open while it is registered.
-    Ok(unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?)
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
 }
 
 /// What the new process does between fork and exec.

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::Tree;
 use super::kill::Identified;
 use super::proc::{self, Listener};
+use super::sock_diag::Listeners;
 use crate::supervisor::PortHolder;
 
 /// Who holds the port.
@@ -61,12 +62,11 @@ impl fmt::Display for Stranger {
 
 /// Who listens on `address`, in words, if we may know.
 pub fn listener_of(address: SocketAddr) -> Option<String> {
-    let ours = |listener: &Listener| {
-        listener.port == address.port()
-            && (listener.address == address.ip() || listener.address.is_unspecified())
-    };
+    let ours =
+        |listener: &Listener| listener.address == address.ip() || listener.address.is_unspecified();
+    let listeners = Listeners::new().on(address.port())?;
     let inodes: Vec<u64> =
-        proc::listeners()?.iter().filter(|listener| ours(listener)).map(|l| l.inode).collect();
+        listeners.iter().filter(|listener| ours(listener)).map(|l| l.inode).collect();
     let holds = |sockets: Vec<u64>| inodes.iter().any(|inode| sockets.contains(inode));
     let holder =
         proc::processes().into_iter().find(|stat| proc::sockets(stat.pid).is_some_and(holds))?;
@@ -78,6 +78,7 @@ pub fn listener_of(address: SocketAddr) -> Option<String> {
 pub struct PortWatch {
     loopback: Vec<IpAddr>,
     port: u16,
+    listeners: Listeners,
     was_ours: bool,
     before_launch: Option<Identified>,
     /// The inodes of the sockets that listen, and whose they were found to be.
@@ -95,7 +96,8 @@ impl PortWatch {
             Err(_) if host.eq_ignore_ascii_case("localhost") => vec![v4, v6],
             Ok(_) | Err(_) => Vec::new(),
         };
-        Self { loopback, port, was_ours: false, before_launch: None, seen: None }
+        let listeners = Listeners::new();
+        Self { loopback, port, listeners, was_ours: false, before_launch: None, seen: None }
     }
 
     /// The port.
@@ -103,12 +105,12 @@ impl PortWatch {
         self.port
     }
 
-    /// Who holds the port. While the same sockets listen, this reads two small files.
+    /// Who holds the port. While the same sockets listen, this asks the kernel two short questions.
     pub fn holder(&mut self, tree: &mut Tree) -> Holder {
         if self.loopback.is_empty() {
             return Holder::Elsewhere;
         }
-        let Some(listeners) = proc::listeners() else { return Holder::Unknown };
+        let Some(listeners) = self.listeners.on(self.port) else { return Holder::Unknown };
         let inodes = self.reached(&listeners);
         let holder = match &self.seen {
             Some((seen, holder)) if *seen == inodes => holder.clone(),

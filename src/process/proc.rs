@@ -67,6 +67,27 @@ pub fn processes() -> Vec<Stat> {
     entries.filter_map(|entry| stat(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
 }
 
+/// The children of a process, zombies included; `None` if it is gone or the kernel does not list
+/// them.
+///
+/// A child stays in the list until it is reaped, so that whoever reaps can rely on it: what is not
+/// in it had no living descendant when the look began.
+pub fn children(pid: u32) -> Option<Vec<u32>> {
+    let mut children = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let task = task.ok()?.path();
+        match fs::read(task.join("children")) {
+            Ok(list) => {
+                children.extend(list.split(u8::is_ascii_whitespace).filter_map(number::<u32>));
+            }
+            // A thread that has ended left its children to another one.
+            Err(_) if !task.exists() => {}
+            Err(_) => return None,
+        }
+    }
+    Some(children)
+}
+
 /// How long the main thread of a process has been runnable without running.
 pub fn run_delay(pid: u32) -> Option<Duration> {
     parse_schedstat(&fs::read(format!("/proc/{pid}/schedstat")).ok()?)
@@ -192,6 +213,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::process::testing::{Started, sh, until};
 
     const TAIL: &str = " S 1 4711 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 11 0 98765 1 2 3";
 
@@ -227,6 +249,17 @@ mod tests {
         assert_eq!(boot_id().map(|id| id.len()), Some(36));
         assert!(stat(u32::MAX).is_none());
         assert_eq!(name(u32::MAX), "?");
+    }
+
+    #[test]
+    fn a_child_is_listed_until_it_is_reaped() {
+        let own = || children(std::process::id()).expect("our kernels list them");
+        let child = Started::new(sh("exit 0"));
+        until("it is dead", || stat(child.0.pid).is_some_and(|stat| !stat.is_alive()));
+        assert!(own().contains(&child.0.pid));
+        child.wait();
+        assert!(!own().contains(&child.0.pid));
+        assert_eq!(children(u32::MAX), None);
     }
 
     #[test]

@@ -219,6 +219,10 @@ impl Tree {
     }
 
     fn scan(&mut self) {
+        if self.is_only_dead_main_left() {
+            // Looking at every process of a busy machine takes longer than a restart.
+            return self.members.clear();
+        }
         let world = World::look();
         self.ids.forget_stale(&world);
         let inside: BTreeSet<u32> =
@@ -238,6 +242,16 @@ impl Tree {
                 }
             }
         }
+    }
+
+    /// Whether the main process has ended and we have no other child: a dead process has none, so
+    /// whatever came from it would be ours by now. `false` where that cannot be told.
+    fn is_only_dead_main_left(&self) -> bool {
+        let Some(main) = self.main else { return false };
+        let is_dead = || proc::stat(main.pid).is_some_and(|stat| !stat.is_alive());
+        is_dead()
+            && self.cgroup.as_ref().is_none_or(|cgroup| !cgroup.is_populated())
+            && proc::children(std::process::id()).is_some_and(|children| children == [main.pid])
     }
 
     /// Whether a process is a member by itself, rather than by descending from one.

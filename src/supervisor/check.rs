@@ -14,6 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MOST_ACTIONS: usize = 8;
 
 /// Where the world stands, as far as the core's orders and answers go.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, compared one by one")]
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct World {
     /// A sweep was ordered and not answered.
@@ -48,6 +49,10 @@ pub(super) struct World {
     not_before: Option<Moment>,
     /// The hook may not be called overdue, the child not unable to come up, before.
     patience_until: Option<Moment>,
+    /// What must end by itself was given more time once, because we slept.
+    spared: bool,
+    /// A stop that was requested must have ended by then.
+    stop_by: Option<Moment>,
     /// When the present health began.
     healthy_since: Option<Moment>,
     /// The child has been healthy in this launch.
@@ -125,8 +130,12 @@ impl World {
             }
             Event::PortChecked { .. } => self.port_asked = None,
             Event::StopRequested => {
+                let again = self.stops > 0;
+                let grace = if again { Duration::ZERO } else { core.policy.stop_timeout };
+                let by = now + grace + SECOND;
+                self.stop_by = Some(self.stop_by.map_or(by, |before| before.min(by)));
                 self.stops = self.stops.saturating_add(1);
-                if self.stops > 1 {
+                if again {
                     self.kill_from = Some(now);
                 }
             }
@@ -139,8 +148,13 @@ impl World {
     /// We came late, or the machine slept: nobody may suffer for it.
     fn note_sleep(&mut self, now: Moment, late: Duration) {
         self.sleeps = self.sleeps.saturating_add(1);
+        self.stop_by = self.stop_by.map(|by| by + late);
         self.tally.slept(late);
-        self.patience_until = self.patience_until.map(|until| until + late);
+        if !self.spared {
+            self.patience_until = self.patience_until.map(|until| until + late);
+            // Nobody can be late for ever for a hook to run on for ever: once is enough.
+            self.spared = late > Duration::ZERO && self.boots();
+        }
         for asked in &mut self.probes {
             asked.since = asked.since + late;
             if asked.lost_at < now {
@@ -149,11 +163,15 @@ impl World {
         }
     }
 
+    fn boots(&self) -> bool {
+        matches!(self.main, Some((Program::BootHook | Program::Repair, _)))
+    }
+
     fn note_spawned(&mut self, core: &Supervisor, now: Moment, id: Incarnation) {
         self.main = self.spawning.take();
         assert_eq!(self.main.map(|(_, id)| id), Some(id), "the world answers what was not ordered");
         self.dirty = true;
-        self.stop_told = false;
+        (self.stop_told, self.spared) = (false, false);
         self.kill_from = (self.stops > 1).then_some(now);
         let patience = match self.main {
             Some((Program::BootHook, _)) => core.policy.hook.map(|hook| hook.timeout),
@@ -337,12 +355,16 @@ impl World {
             }
         };
         ensure(!left || !wanted, "the end, with processes left")?;
+        // Timers may be late by what is tolerated.
+        let in_time = self.stop_by.is_none_or(|by| now <= by + SECOND / 2);
+        ensure(in_time, "a stop that took too long")?;
         ensure(justified, "an end that neither an operator nor the policy wanted")?;
         self.finished = Some(outcome);
         Ok(())
     }
 
     /// The promises about what is told.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most facts promise nothing")]
     fn hear(&mut self, core: &Supervisor, now: Moment, fact: Fact) -> Result<(), String> {
         let policy = &core.policy;
         match fact {
@@ -479,6 +501,7 @@ impl World {
         world.kill_from = self.kill_from.map(rebase);
         world.not_before = self.not_before.map(rebase);
         world.patience_until = self.patience_until.map(rebase);
+        world.stop_by = self.stop_by.map(rebase);
         // How long it has been healthy matters up to the longest span that is compared with it.
         let longest = core.policy.settle.max(core.policy.stable_after);
         world.healthy_since = self.healthy_since.map(|since| ago(since).min(Moment::new(longest)));

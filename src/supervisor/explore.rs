@@ -256,13 +256,11 @@ fn a_benign_world_heals(core: &Supervisor, world: &World, now: Moment) -> Result
             let most = heals_within(&core.policy);
             return ensure(now.since(benign_since) <= most, "healing takes too long");
         }
-        match what_goes_well(&core, &world) {
-            Some(event) => world.step(&mut core, now, event)?,
-            None => {
-                now = core.deadline().ok_or("healing waits for ever")?.max(now);
-                world.step(&mut core, now, Event::Tick)?
-            }
-        };
+        let event = what_goes_well(&core, &world);
+        if event.is_none() {
+            now = core.deadline().ok_or("healing waits for ever")?.max(now);
+        }
+        world.step(&mut core, now, event.unwrap_or(Event::Tick))?;
     }
     Err("healing never ends".to_owned())
 }
@@ -283,7 +281,7 @@ fn what_goes_well(core: &Supervisor, world: &World) -> Option<Event> {
         }
         (Some((_, id)), Some(_)) => Some(Event::Exited { id, exit: Exit::Signal(9) }),
         (None, Some(id)) => Some(Event::Gone(id)),
-        (Some((Program::Child, _)), None) | (None, None) => {
+        (Some((Program::Child, _)) | None, None) => {
             let asked = world.probes.first().filter(|_| core.state() == State::Starting)?;
             let (id, role, probe) = (asked.id, asked.role, asked.probe);
             Some(Event::Probed { id, role, probe, verdict: Verdict::Pass })

@@ -42,6 +42,10 @@ impl Chance {
         Duration::from_millis(from + self.below(to - from + 1))
     }
 
+    fn within(&mut self, span: Duration) -> Duration {
+        span * u32::try_from(self.below(1000)).expect("below 1000") / 1000
+    }
+
     fn pick<T: Copy>(&mut self, among: &[T]) -> T {
         among[usize::try_from(self.below(among.len() as u64)).expect("short")]
     }
@@ -211,11 +215,11 @@ impl Simulation {
 
     /// What a killed process would have done, and what was said about it too often.
     fn is_pointless(&self, event: Event) -> bool {
-        match event {
-            Event::Exited { id, .. } => self.world.main.map(|(_, main)| main) != Some(id),
-            Event::Gone(id) => self.world.gone_owed != Some(id) || self.world.main.is_some(),
-            _ => false,
+        if let Event::Exited { id, .. } = event {
+            return self.world.main.map(|(_, main)| main) != Some(id);
         }
+        let Event::Gone(id) = event else { return false };
+        self.world.gone_owed != Some(id) || self.world.main.is_some()
     }
 
     fn deliver(&mut self, event: Event) -> Result<(), String> {
@@ -442,7 +446,7 @@ impl Simulation {
             return;
         }
         for _ in 0..self.chance.below(6) {
-            let when = Duration::from_millis(self.chance.below(lasts.as_millis() as u64));
+            let when = self.chance.within(lasts);
             let trouble = match self.chance.below(3) {
                 0 => Happening::Suspend,
                 1 => Happening::Freeze(self.chance.millis(7000, 600_000)),
@@ -451,7 +455,7 @@ impl Simulation {
             self.plan(when, trouble);
         }
         if self.chance.one_in(2) {
-            let when = Duration::from_millis(self.chance.below(lasts.as_millis() as u64));
+            let when = self.chance.within(lasts);
             self.news(when, Event::SignalReceived(Signal::Usr1));
         }
     }

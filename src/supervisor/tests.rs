@@ -446,10 +446,10 @@ mod staying_up {
     }
 
     fn failures_of(core: &Supervisor) -> u32 {
-        match core.phase {
-            Phase::Healthy { liveness: Some(watch), .. } => watch.failures,
-            _ => panic!("not healthy: {:?}", core.phase),
-        }
+        let Phase::Healthy { liveness: Some(watch), .. } = core.phase else {
+            panic!("not healthy: {:?}", core.phase)
+        };
+        watch.failures
     }
 
     #[test]
@@ -635,9 +635,11 @@ mod doubting {
 
     #[test]
     fn a_freeze_postpones_the_startup_budget() {
-        let until = |core: &Supervisor| match core.phase {
-            Phase::Starting { until, .. } => until,
-            _ => panic!("not starting: {:?}", core.phase),
+        let until = |core: &Supervisor| {
+            let Phase::Starting { until, .. } = core.phase else {
+                panic!("not starting: {:?}", core.phase)
+            };
+            until
         };
         let core = row(&given::starting(), 306.0, Event::Tick, "starting | late by 200 s");
         assert_eq!(until(&core), at(900.0), "by the time that we slept");
@@ -843,7 +845,7 @@ mod the_pace {
 
     #[test]
     fn the_budget_counts_restarts_within_its_window() {
-        let spend = |exit: bool, times: &[f64]| {
+        let restarts = |exit: bool, times: &[f64]| {
             let budget = Budget { max_restarts: 2, window: secs(100), exit };
             let mut core =
                 given::ended(Policy { budget: Some(budget), ..defaults() }, Exit::Code(1));
@@ -859,10 +861,10 @@ mod the_pace {
         let spent = "slow_retry | tree is gone; attempt 4 in 300 s, slow: budget_spent";
         let left = "backoff | tree is gone; attempt 4 in 2 s";
         let ended = "stopped | tree is gone; finished; finish with 10";
-        assert_eq!(spend(false, &[1000.0]).1, Some(1));
-        assert_eq!(spend(false, &[1000.0, 1000.0, 1099.9]), (spent.to_owned(), Some(0)));
-        assert_eq!(spend(false, &[1000.0, 1050.0, 1100.0]), (left.to_owned(), Some(0)));
-        assert_eq!(spend(true, &[1000.0, 1050.0, 1099.9]), (ended.to_owned(), Some(0)));
+        assert_eq!(restarts(false, &[1000.0]).1, Some(1));
+        assert_eq!(restarts(false, &[1000.0, 1000.0, 1099.9]), (spent.to_owned(), Some(0)));
+        assert_eq!(restarts(false, &[1000.0, 1050.0, 1100.0]), (left.to_owned(), Some(0)));
+        assert_eq!(restarts(true, &[1000.0, 1050.0, 1099.9]), (ended.to_owned(), Some(0)));
         assert_eq!(given::healthy(0).restarts_left(at(0.0)), None, "no budget unless configured");
     }
 

@@ -88,6 +88,34 @@ fn an_orphan_in_its_own_session_that_ignores_term_is_killed() {
 }
 
 #[test]
+fn a_main_process_that_died_alone_leaves_nobody_to_look_for() {
+    with_tree(Orphans::AllOurs, |tree, scratch| {
+        launch(tree, scratch, sh("echo > ready; exec sleep 60"));
+        assert!(!tree.is_only_dead_main_left(), "it lives");
+        let main = tree.main().expect("launched").pid;
+        kill::child(main, Number::KILL).expect("ours");
+        until("it is dead", || reaper::peek().is_some());
+        assert!(tree.is_only_dead_main_left() && pids(tree).is_empty());
+        tree.signal_all(Signal::Term).expect("nobody");
+        until_gone(tree);
+    });
+}
+
+#[test]
+fn an_orphan_in_its_own_session_is_found_while_the_dead_main_process_is_not_reaped() {
+    with_tree(Orphans::AllOurs, |tree, scratch| {
+        let orphan = launch(tree, scratch, sh("setsid sleep 60 & echo $! > r; mv r ready"))[0];
+        let main = tree.main().expect("launched").pid;
+        until("the main process is dead", || reaper::peek().is_some_and(|dead| dead.pid == main));
+        assert!(!tree.is_only_dead_main_left());
+        assert_eq!(pids(tree), [orphan]);
+        tree.signal_all(Signal::Term).expect("allowed");
+        until("the orphan is dead", || proc::stat(orphan).is_none_or(|stat| !stat.is_alive()));
+        until_gone(tree);
+    });
+}
+
+#[test]
 fn a_stopped_process_acts_on_the_stop_signal() {
     with_tree(Orphans::AllOurs, |tree, scratch| {
         let script = "trap 'exit 3' TERM; echo > ready; while :; do sleep 0.01; done";
