@@ -181,6 +181,7 @@ mod launching {
     fn left_overs_are_swept_before_anything_is_launched() {
         let core = Supervisor::new(defaults(), Dice::Fixed(500));
         let core = row(&core, 0.0, Event::Start, "boot_hook | sweep");
+        assert_eq!(core.deadline(), Some(at(30.0)));
         row(&core, 0.1, Event::Start, "boot_hook | stale");
         row(&core, 29.9, Event::Tick, "boot_hook |");
         row(&core, 30.0, Event::Tick, "boot_hook | sweep");
@@ -283,6 +284,7 @@ mod coming_up {
     fn the_first_pass_makes_it_healthy() {
         let up =
             row(&given::starting(), 100.2, start(Verdict::Pass), "healthy | healthy, unsettled");
+        assert_eq!(up.pace, given::starting().pace, "only a stable run resets the backoff");
         row(&up, 105.19, Event::Tick, "healthy |");
         row(&up, 105.2, Event::Tick, "healthy | probe liveness");
     }
@@ -963,6 +965,8 @@ mod taking_down {
         row(&core, 107.9, Event::Tick, "stopping |");
         let killed = "stopping | grace is over; send kill to tree #7";
         let core = row(&core, 108.0, Event::Tick, killed);
+        let left = "stopped | finished, something is left; finish with 137";
+        row(&core, 109.0, Event::Tick, left);
         let core = row(&core, 108.1, exited(Exit::Signal(9)), "stopping | ended as told: signal 9");
         row(&core, 108.2, GONE, "stopped | tree is gone; finished; finish with 137");
     }
@@ -1025,7 +1029,12 @@ mod taking_down {
             "stopping | asked to stop",
         );
         row(&core, 100.9, Event::Tick, "stopping |");
-        let left = row(&core, 101.0, Event::Tick, "stopped | finished; finish with 137");
+        let left = row(
+            &core,
+            101.0,
+            Event::Tick,
+            "stopped | finished, something is left; finish with 137",
+        );
         row(&left, 101.1, GONE, "stopped | stale");
     }
 
@@ -1069,6 +1078,10 @@ mod taking_down {
             row(&given::healthy(2), 100.0, old, "healthy | stale");
             let answered = Event::Probed { id: ID, role: Role::Liveness, probe: 2, verdict };
             row(&given::healthy(2), 100.0, answered, "healthy | stale");
+            for id in [Incarnation(6), Incarnation(8)] {
+                let other = Event::Probed { id, role: Role::Startup, probe: PROBE, verdict };
+                row(&given::starting(), 100.0, other, "starting | stale");
+            }
         }
         let exit = Event::Exited { id, exit: Exit::Code(1) };
         row(&given::healthy(2), 100.0, exit, "healthy | stale");
