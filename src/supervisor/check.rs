@@ -429,10 +429,11 @@ impl World {
         if finished {
             return ensure(core.deadline().is_none(), "a deadline after the end");
         }
-        let answer_due = self.sweeping || self.spawning.is_some();
         match core.deadline() {
             None => ensure(
-                answer_due || core.phase == Phase::Idle || waits_for_the_exit_only(core),
+                self.spawning.is_some()
+                    || core.phase == Phase::Idle
+                    || waits_for_the_exit_only(core),
                 "there is no reason left to wake up",
             )?,
             Some(due) => {

@@ -110,6 +110,9 @@ fn told(fact: Fact) -> String {
         Fact::StopRequested { again: true } => "asked to stop at once".to_owned(),
         Fact::Forwarded(signal) => format!("passed on {signal}"),
         Fact::StaleEvent => "stale".to_owned(),
+        Fact::Finished(Outcome::Asked { left: true, .. }) => {
+            "finished, something is left".to_owned()
+        }
         Fact::Finished(_) => "finished".to_owned(),
     }
 }
