@@ -66,6 +66,25 @@ fn a_loop_of_clean_exits_backs_off_like_any_other() {
 }
 
 #[test]
+fn the_first_restart_after_a_stable_run_is_immediate_and_the_next_is_not() {
+    let (world, port) = (World::new(), free_port());
+    let config = Config::demo(port)
+        .with("backoff.initial = \"1h\"")
+        .with("backoff.max = \"1h\"")
+        .with("backoff.stable_after = \"500ms\"");
+    let rekindle = world.run(&config);
+    rekindle.wait_said(&["stable"]);
+
+    get(port, "/fault?mode=crash").expect("the demo gateway takes the order");
+    rekindle.wait_restarts("signal", 1);
+    let second = processes::children(rekindle.pid());
+    processes::send(second[0], Signal::KILL);
+
+    rekindle.wait_state("backoff");
+    assert_eq!(rekindle.all_restarts(), 1);
+}
+
+#[test]
 fn a_binary_that_is_missing_for_a_while_is_tried_again_until_it_is_there() {
     let (world, port) = (World::new(), free_port());
     let gateway = world.at("gateway");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::crash::served_by;
 use crate::support::http::free_port;
 use crate::support::rekindle::WARN;
-use crate::support::{Config, REKINDLE, World, port_answers, processes, wait_until};
+use crate::support::{Config, REKINDLE, World, has_tool, port_answers, processes, wait_until};
 
 #[test]
 fn the_child_dies_with_a_killed_supervisor() {
@@ -48,6 +48,38 @@ fn the_next_supervisor_removes_what_is_left_before_its_hook_runs() {
     assert!(!processes::is_alive(left));
     next.wait_said(&[&left.to_string()]);
     assert_eq!(next.all_restarts(), 0);
+}
+
+#[test]
+fn supervisors_that_are_killed_at_any_moment_never_leave_two_trees() {
+    if !has_tool("flock") {
+        return;
+    }
+    let (world, port) = (World::new(), free_port());
+    let (lock, twice) = (world.at("lock"), world.at("twice"));
+    // The lock is held as long as any process of the tree lives: the kernel keeps the account.
+    let script = format!(
+        "exec 9> {lock}; flock --nonblock 9 || echo twice >> {twice}\n\
+         setsid {REKINDLE} demo-gateway --port {port} & wait"
+    );
+    let hook = world.write("boot.sh", "sleep 0.1; setsid sleep 1000 &");
+    let config = Config::script(&script)
+        .probing(&format!("http = \"http://127.0.0.1:{port}/health\""))
+        .with(&format!("boot_hook = \"{hook}\""));
+    for moment in 0..12 {
+        let mut rekindle = world.start(world.prepare(&config));
+        // Not a wait: this is when the fault strikes, from before the hook to after the start.
+        std::thread::sleep(Duration::from_millis(moment * 50));
+        rekindle.kill();
+    }
+
+    let last = world.run(&config);
+    last.wait_state("healthy");
+
+    assert_eq!(world.read("twice"), "");
+    assert_eq!(last.all_restarts(), 0, "no launch failed to get the port: {}", last.story());
+    assert_eq!(world.processes_like("demo-gateway --port").len(), 2, "the shell and its gateway");
+    assert_eq!(world.processes_like("sleep 1000").len(), 1, "this attempt's helper");
 }
 
 #[test]

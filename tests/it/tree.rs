@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::crash::served_by;
 use crate::support::http::free_port;
-use crate::support::{Config, REKINDLE, Stopwatch, World, get, processes, stub};
+use crate::support::{Config, REKINDLE, Stopwatch, World, get, has_tool, processes, stub};
 
 #[test]
 fn a_sick_child_that_ignores_terminate_is_killed_after_its_grace() {
@@ -86,6 +86,9 @@ fn no_zombie_stays_behind_while_the_child_runs() {
 
 #[test]
 fn there_are_never_two_children_at_a_time() {
+    if !has_tool("flock") {
+        return;
+    }
     let world = World::new();
     let (lock, twice) = (world.at("lock"), world.at("twice"));
     // The lock lives in the kernel: it is free exactly when the process that took it is gone.
