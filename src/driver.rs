@@ -445,6 +445,10 @@ impl Driver {
     fn doubt(&mut self, answered: &Answered) -> Verdict {
         let verdict = answered.answer.verdict;
         match verdict {
+            // Its own timeout should have ended it long before: it was we who slept.
+            Verdict::Fail(kind) if answered.took > self.probers.longest(answered.role) => {
+                Verdict::Inconclusive { why: Why::Late, instead_of: Some(kind) }
+            }
             Verdict::Pass if self.answered_by_impostor() => Verdict::Fail(FailKind::Impostor),
             Verdict::Fail(FailKind::Timeout) => {
                 let delay = self.tree.borrow_mut().run_delay();

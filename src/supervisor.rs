@@ -46,6 +46,7 @@ pub use policy::*;
 
 use backoff::Pace;
 use health::Doubt;
+use policy::LEAST_LATENESS;
 
 /// What the operator wants, kept apart from what is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -261,15 +262,14 @@ impl Supervisor {
         turn.report(Fact::CameLate { by });
     }
 
-    /// A round is late if we came later than this: a quarter of the probe's timeout, or 200 ms.
+    /// A round is late if we came later than this.
     fn tolerated_lateness(&self) -> Duration {
         let probe = if let Phase::Starting { .. } = self.phase {
             self.policy.startup
         } else {
             self.policy.liveness
         };
-        let quarter = probe.map_or(Duration::ZERO, |probe| probe.timeout / 4);
-        quarter.max(Duration::from_millis(200))
+        probe.map_or(LEAST_LATENESS, ProbePolicy::tolerated_lateness)
     }
 
     // Starting, Healthy: the child gets it. Elsewhere there is nobody who would want it.

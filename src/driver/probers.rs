@@ -128,6 +128,17 @@ impl Probers {
         Self { service, probes, in_flight: BTreeMap::new(), mark, registry, clock, answers }
     }
 
+    /// A probe of this role that takes longer did not only use its own timeout.
+    pub(super) fn longest(&self, role: Role) -> Duration {
+        let policy = &self.service.policy;
+        let rhythm = match role {
+            Role::Startup => policy.startup,
+            Role::Liveness => policy.liveness,
+            Role::Readiness => policy.readiness,
+        };
+        rhythm.map_or(Duration::MAX, |probe| probe.timeout + probe.tolerated_lateness())
+    }
+
     /// A new child owes nothing for what its predecessor did.
     pub(super) fn restart(&mut self) {
         for (_, task) in std::mem::take(&mut self.in_flight) {

@@ -78,6 +78,16 @@ pub struct ProbePolicy {
     pub success_threshold: u32,
 }
 
+/// Lateness that is nothing unusual on a busy machine.
+pub(super) const LEAST_LATENESS: Duration = Duration::from_millis(200);
+
+impl ProbePolicy {
+    /// Who comes later than this has slept: a quarter of the timeout, or 200 ms.
+    pub fn tolerated_lateness(self) -> Duration {
+        (self.timeout / 4).max(LEAST_LATENESS)
+    }
+}
+
 /// `restart = "always" | "on-failure" | "never"`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum RestartPolicy {
