@@ -15,7 +15,7 @@ const STUBBORN: &str = "trap '' TERM; while :; do sleep 1; done";
 const PROMPT: Duration = Duration::from_secs(3);
 
 #[test]
-fn while_the_hook_runs() {
+fn it_stops_while_the_hook_runs() {
     let world = World::new();
     let hook = world.write("boot.sh", &format!("touch {}; sleep 1000", world.at("there")));
     let config = Config::script("exec sleep 1000").with(&format!("boot_hook = \"{hook}\""));
@@ -27,7 +27,7 @@ fn while_the_hook_runs() {
 }
 
 #[test]
-fn while_the_child_starts() {
+fn it_stops_while_the_child_starts() {
     let world = World::new();
     let mut rekindle = world.run(&Config::demo_with(free_port(), &["--slow-start", "1h"]));
     rekindle.wait_state("starting");
@@ -36,7 +36,7 @@ fn while_the_child_starts() {
 }
 
 #[test]
-fn while_the_child_is_healthy() {
+fn it_stops_while_the_child_is_healthy() {
     let (world, port) = (World::new(), free_port());
     let mut rekindle = world.run(&Config::demo(port));
     served_by(&rekindle, port);
@@ -46,7 +46,7 @@ fn while_the_child_is_healthy() {
 }
 
 #[test]
-fn at_ctrl_c() {
+fn it_stops_at_ctrl_c() {
     let (world, port) = (World::new(), free_port());
     let mut rekindle = world.run(&Config::demo(port));
     served_by(&rekindle, port);
@@ -57,7 +57,7 @@ fn at_ctrl_c() {
 }
 
 #[test]
-fn while_a_sick_child_is_taken_down() {
+fn it_stops_while_a_sick_child_is_taken_down() {
     let (world, port) = (World::new(), free_port());
     let config = stub::stubborn(&world, port, "200 ok")
         .with("unhealthy_stop_timeout = \"1h\"")
@@ -71,7 +71,7 @@ fn while_a_sick_child_is_taken_down() {
 }
 
 #[test]
-fn while_an_exited_childs_tree_is_taken_down() {
+fn it_stops_while_an_exited_childs_tree_is_taken_down() {
     let world = World::new();
     let config = Config::script(&format!("setsid sh -c \"{STUBBORN}\" & sleep 0.5; exit 1"))
         .with("unhealthy_stop_timeout = \"1h\"")
@@ -85,7 +85,7 @@ fn while_an_exited_childs_tree_is_taken_down() {
 }
 
 #[test]
-fn while_it_waits_for_the_next_attempt() {
+fn it_stops_while_it_waits_for_the_next_attempt() {
     let world = World::new();
     let config =
         Config::script("exit 1").with("backoff.initial = \"1h\"").with("backoff.max = \"1h\"");
@@ -96,7 +96,7 @@ fn while_it_waits_for_the_next_attempt() {
 }
 
 #[test]
-fn while_it_waits_at_the_slow_pace() {
+fn it_stops_while_it_waits_at_the_slow_pace() {
     let world = World::new();
     let mut rekindle = world.run(&Config::script("exit 78"));
     rekindle.wait_state("slow_retry");

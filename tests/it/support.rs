@@ -6,8 +6,7 @@
 //! stops its supervisor as an operator would; then no marked process may be alive, and the log may
 //! hold no `ERROR` unless the test expects one.
 //!
-//! Tests wait for conditions, never for a guessed time: only a *shorter* span than the one asserted
-//! is ever slept.
+//! Tests wait for conditions, never for a guessed time. What is slept is the length of a fault.
 
 pub(crate) mod config;
 pub(crate) mod http;
