@@ -13,7 +13,7 @@ mod probers;
 mod signals;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,14 +24,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::clock::{self, Clock};
 use crate::config::{ImpostorMode, Service};
 use crate::http;
+use crate::process::kill::Identified;
 use crate::process::port::{Holder, PortWatch};
 use crate::process::sweep::{self, Swept, Traces};
 use crate::process::{Mark, Orphans, Registry, Tree, instance::Record, proc, reaper};
 use crate::report::{Note, Reporter};
 use crate::state::Recorder;
 use crate::supervisor::{
-    Action, Dice, Event, Fact, FailKind, Incarnation, Moment, Outcome, PortHolder, Program, Signal,
-    Supervisor, Target, Verdict, Why,
+    Action, Dice, Event, Fact, FailKind, Incarnation, Moment, Outcome, PortHolder, Program, Role,
+    Signal, Supervisor, Target, Verdict, Why,
 };
 
 use alarm::Alarm;
@@ -94,7 +95,8 @@ pub struct Driver {
     reporter: Reporter,
     tree: Rc<RefCell<Tree>>,
     registry: Registry,
-    port: Option<PortWatch>,
+    /// The port that the service is reached by, and the probes that reach it.
+    port: Option<(PortWatch, Vec<Role>)>,
     launcher: Launcher,
     probers: Probers,
     mark: Mark,
@@ -105,8 +107,10 @@ pub struct Driver {
     leaving: Option<Incarnation>,
     /// The last signal to the tree was SIGKILL: what appears is killed, too.
     killing: bool,
-    /// What was last told about the port.
-    told_holder: Option<Note>,
+    /// Who was there when it was looked at last.
+    struck: BTreeSet<Identified>,
+    /// What need not be told again, one of a kind.
+    told: Vec<Note>,
     /// Answers that the core is owed at once.
     owed: VecDeque<Event>,
     signals: Signals,
@@ -157,7 +161,8 @@ impl Driver {
             main: None,
             leaving: None,
             killing: false,
-            told_holder: None,
+            struck: BTreeSet::new(),
+            told: Vec::new(),
             owed: VecDeque::new(),
             signals: setup.signals,
             alarm: Alarm::new()?,
@@ -179,10 +184,10 @@ impl Driver {
             let news = self.wait(due).await;
             let now = self.clock.now();
             let lateness = due.map_or(Duration::ZERO, |due| now.since(due));
-            self.reporter.loop_turned(now, lateness, due.map(|due| due.max(now)));
+            self.reporter.loop_turned(now, lateness);
             self.take_in(news);
             self.tick_if_due();
-            self.reporter.loop_turned(self.clock.now(), Duration::ZERO, self.next_wake_up());
+            self.reporter.loop_waits(self.clock.now(), self.next_wake_up());
         }
     }
 
@@ -253,7 +258,7 @@ impl Driver {
             Action::Spawn { program, id, why } => {
                 let outage = self.reporter.outage_so_far(now);
                 if program == Program::Child
-                    && let Some(port) = &mut self.port
+                    && let Some((port, _)) = &mut self.port
                 {
                     port.before_launch(&mut self.tree.borrow_mut());
                 }
@@ -285,7 +290,7 @@ impl Driver {
             self.launcher.healthy();
         }
         if fact == (Fact::HookTimedOut { program: Program::BootHook })
-            && let (Some(port), Some(hook)) = (&mut self.port, &self.service.boot_hook)
+            && let (Some((port, _)), Some(hook)) = (&mut self.port, &self.service.boot_hook)
             && port.holder(&mut self.tree.borrow_mut()) == Holder::Ours
         {
             self.reporter.note(&Note::HookServes { path: hook.path.clone() });
@@ -335,10 +340,11 @@ impl Driver {
         }
     }
 
-    fn signal_tree(&self, signal: Signal) {
-        if let Err(undelivered) = self.tree.borrow_mut().signal_all(signal) {
+    fn signal_tree(&mut self, signal: Signal) {
+        let delivered = self.tree.borrow_mut().signal_all(signal);
+        if let Err(undelivered) = delivered {
             let text = format!("pid {}: {}", undelivered.pid, undelivered.errno);
-            self.reporter.note(&Note::Undelivered { signal, text });
+            self.say_once(&Note::Undelivered { signal, text });
         }
     }
 
@@ -378,10 +384,18 @@ impl Driver {
     fn look_again(&mut self) {
         if self.leaving.is_some() {
             self.bury();
-            if self.killing && self.leaving.is_some() {
+            if self.killing && self.leaving.is_some() && self.has_grown() {
                 self.signal_tree(Signal::Kill);
             }
         }
+    }
+
+    /// Whether the tree has a member that was not there at the last kill.
+    fn has_grown(&mut self) -> bool {
+        let members: BTreeSet<_> = self.tree.borrow_mut().members().into_iter().collect();
+        let grown = !members.is_subset(&self.struck);
+        self.struck = members;
+        grown
     }
 
     /// What is left of earlier runs is ended on the side; the answer comes as news.
@@ -403,35 +417,44 @@ impl Driver {
         }
         for left_over in &swept.left {
             let (pid, name) = (left_over.process.pid, left_over.name.clone());
-            self.reporter.note(&Note::LeftBehind { pid, name });
+            self.say_once(&Note::LeftBehind { pid, name });
         }
-        let port = self.who_holds_the_port();
-        self.feed(Event::Swept { port });
+        if swept.left.is_empty() {
+            let port = self.who_holds_the_port();
+            self.feed(Event::Swept { port });
+        } else {
+            self.feed(Event::SweepFailed);
+        }
+    }
+
+    /// Tells what would otherwise be said over and over, again only after something else was.
+    fn say_once(&mut self, note: &Note) {
+        let subject = std::mem::discriminant(note);
+        let told = self.told.iter_mut().find(|told| std::mem::discriminant(*told) == subject);
+        match told {
+            Some(told) if told == note => return,
+            Some(told) => told.clone_from(note),
+            None => self.told.push(note.clone()),
+        }
+        self.reporter.note(note);
     }
 
     fn who_holds_the_port(&mut self) -> PortHolder {
-        let Some(port) = &mut self.port else { return PortHolder::NoStranger };
-        if self.service.impostor == ImpostorMode::Off {
-            return PortHolder::NoStranger;
-        }
+        let Some((port, _)) = &mut self.port else { return PortHolder::NoStranger };
         let holder = port.holder(&mut self.tree.borrow_mut());
         let number = port.port();
         self.tell_holder(number, &holder);
         PortHolder::from(&holder)
     }
 
-    /// Names whoever else holds the port, once until it changes.
+    /// Names whoever else holds the port.
     fn tell_holder(&mut self, port: u16, holder: &Holder) {
         let holder = match holder {
             Holder::Stranger(stranger) => Some(stranger.words()),
             Holder::Unknown => None,
             Holder::Elsewhere | Holder::Nobody | Holder::Ours => return,
         };
-        let note = Note::PortHolder { port, holder };
-        if self.told_holder.as_ref() != Some(&note) {
-            self.reporter.note(&note);
-            self.told_holder = Some(note);
-        }
+        self.say_once(&Note::PortHolder { port, holder });
     }
 
     fn answered(&mut self, answered: &Answered) {
@@ -449,7 +472,9 @@ impl Driver {
             Verdict::Fail(kind) if answered.took > self.probers.longest(answered.role) => {
                 Verdict::Inconclusive { why: Why::Late, instead_of: Some(kind) }
             }
-            Verdict::Pass if self.answered_by_impostor() => Verdict::Fail(FailKind::Impostor),
+            Verdict::Pass if self.answered_by_impostor(answered.role) => {
+                Verdict::Fail(FailKind::Impostor)
+            }
             Verdict::Fail(FailKind::Timeout) => {
                 let delay = self.tree.borrow_mut().run_delay();
                 let starved = delay.saturating_sub(answered.run_delay);
@@ -464,9 +489,9 @@ impl Driver {
         }
     }
 
-    fn answered_by_impostor(&mut self) -> bool {
-        let Some(port) = &mut self.port else { return false };
-        if self.service.impostor == ImpostorMode::Off {
+    fn answered_by_impostor(&mut self, role: Role) -> bool {
+        let Some((port, roles)) = &mut self.port else { return false };
+        if self.service.impostor == ImpostorMode::Off || !roles.contains(&role) {
             return false;
         }
         let Some(stranger) = port.impostor(&mut self.tree.borrow_mut()) else { return false };

@@ -46,6 +46,8 @@ pub struct Told<'a> {
     pub launch: Launch,
     /// How long the outage has lasted so far.
     pub outage: Duration,
+    /// Whether there is a file for variables to hand over.
+    pub hands_over: bool,
 }
 
 /// Adds the variables by which the hook learns why it runs.
@@ -62,10 +64,12 @@ pub fn tell(env: &mut Env, told: Told<'_>) {
         ("REKINDLE_ATTEMPT", told.launch.attempt.to_string()),
         ("REKINDLE_LAST_EXIT", last_exit),
         ("REKINDLE_OUTAGE_SECONDS", told.outage.as_secs().to_string()),
-        // Through `/proc/self`, so that each process of the hook opens what it inherited.
-        ("REKINDLE_ENV", "/proc/self/fd/3".to_owned()),
     ] {
         env.insert(name.into(), value.into());
+    }
+    if told.hands_over {
+        // Through `/proc/self`, so that each process of the hook opens what it inherited.
+        env.insert("REKINDLE_ENV".into(), "/proc/self/fd/3".into());
     }
 }
 
@@ -160,7 +164,7 @@ mod tests {
         let launch =
             Launch { reason: Reason::ProbeFailed, attempt: 3, last_exit: Some(Exit::Signal(9)) };
         let outage = Duration::from_millis(2900);
-        Told { service: "gateway", start: "power_cycle", launch, outage }
+        Told { service: "gateway", start: "power_cycle", launch, outage, hands_over: true }
     }
 
     /// Runs a hook's script with this shell and gives back what it handed over.

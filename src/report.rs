@@ -158,12 +158,16 @@ impl Reporter {
         self.shared.publish(self.status.clone());
     }
 
-    /// The loop has turned, so late after what woke it was due; it turns again at `due` at the
-    /// latest, if anything is due.
-    pub fn loop_turned(&mut self, now: Moment, lateness: Duration, due: Option<Moment>) {
+    /// The loop turns, so late after it was due; until it waits again it is at work.
+    pub fn loop_turned(&mut self, now: Moment, lateness: Duration) {
         self.metrics.observe(Metric::LoopLag, &[], lateness);
-        self.shared.loop_turned(now, due);
+        self.shared.loop_turned(now, Some(now));
         self.notify.loop_turned(now);
+    }
+
+    /// The loop waits; it turns again at `due` at the latest, if anything is due.
+    pub fn loop_waits(&self, now: Moment, due: Option<Moment>) {
+        self.shared.loop_turned(now, due);
     }
 
     /// How often the loop must turn at least, for the service manager's sake.

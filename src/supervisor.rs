@@ -131,6 +131,7 @@ impl Supervisor {
         match event {
             Event::Start => self.start(&mut turn),
             Event::Swept { port } => self.swept(&mut turn, port),
+            Event::SweepFailed => self.sweep_failed(&mut turn),
             Event::Spawned(id) => self.spawned(&mut turn, id),
             Event::HookMissing(id) => self.hook_missing(&mut turn, id),
             Event::SpawnFailed { id, errno } => self.spawn_failed(&mut turn, id, errno),
@@ -201,7 +202,7 @@ impl Supervisor {
     fn tick(&mut self, turn: &mut Turn) {
         match self.phase {
             Phase::Idle | Phase::Spawning { .. } | Phase::Finished => {}
-            Phase::Sweeping { again_at } if again_at <= turn.now => self.sweep(turn),
+            Phase::Sweeping { again_at } if again_at <= turn.now => self.tick_sweeping(turn),
             Phase::Sweeping { .. } => {}
             Phase::Booting { program, id, until, .. } if until <= turn.now => {
                 turn.report(Fact::HookTimedOut { program });

@@ -55,7 +55,7 @@ pub(super) struct Launcher {
     notes: Vec<Note>,
     /// The hook was found and told about.
     told_hook: bool,
-    /// The service was healthy once in this run.
+    /// What hooks are told about how this run began.
     told_start: &'static str,
 }
 
@@ -118,18 +118,23 @@ impl Launcher {
                 Some(repair) => (words(&repair.argv), None),
                 None => return Ok(Launched::NoHook),
             },
-            Program::BootHook => match self.hook_command() {
-                Some((argv, hook)) => (argv, hook.user),
-                None => return Ok(Launched::NoHook),
-            },
+            Program::BootHook => {
+                // What the hook of an earlier attempt left is not for this one's child.
+                self.hand_over = None;
+                match self.hook_command() {
+                    Some((argv, hook)) => (argv, hook.user),
+                    None => return Ok(Launched::NoHook),
+                }
+            }
         };
         let mut launchable = self.prepare(program, argv, user.as_deref())?;
         match program {
             Program::BootHook => {
                 launchable.hand_over = self.offer_hand_over();
-                self.tell(&mut launchable.env, why, outage);
+                let hands_over = launchable.hand_over.is_some();
+                self.tell(&mut launchable.env, why, outage, hands_over);
             }
-            Program::Repair => self.tell(&mut launchable.env, why, outage),
+            Program::Repair => self.tell(&mut launchable.env, why, outage, false),
             Program::Child if service.stdin == Stdin::Inherit => launchable.stdin = Input::Inherit,
             Program::Child => {}
         }
@@ -212,9 +217,9 @@ impl Launcher {
         }
     }
 
-    fn tell(&self, env: &mut Env, launch: Launch, outage: Duration) {
+    fn tell(&self, env: &mut Env, launch: Launch, outage: Duration, hands_over: bool) {
         let (service, start) = (self.service.name.as_str(), self.told_start);
-        hook::tell(env, Told { service, start, launch, outage });
+        hook::tell(env, Told { service, start, launch, outage, hands_over });
     }
 
     fn offer_hand_over(&mut self) -> Option<OwnedFd> {

@@ -89,18 +89,28 @@ fn roles(service: &Service) -> impl Iterator<Item = (Role, &Probe)> {
     .filter_map(|(role, probe)| Some((role, probe.as_ref()?)))
 }
 
-/// The port that the first probe by network reaches, to watch who holds it.
-pub(super) fn watched_port(service: &Service) -> Option<PortWatch> {
-    let reached = |probe: &Probe| match &probe.target {
+/// The port that the service is reached by, to watch who holds it, and the probes that reach it.
+pub(super) fn watched_port(service: &Service) -> Option<(PortWatch, Vec<Role>)> {
+    let reached: Vec<(Role, (String, u16))> =
+        roles(service).filter_map(|(role, probe)| Some((role, address(probe)?))).collect();
+    let first = [Role::Liveness, Role::Startup]
+        .iter()
+        .find_map(|role| reached.iter().find(|(reaching, _)| reaching == role))?;
+    let (host, port) = &first.1;
+    let same = reached.iter().filter(|(_, address)| *address == first.1);
+    Some((PortWatch::new(host, *port), same.map(|(role, _)| *role).collect()))
+}
+
+/// The host and port that a probe connects to, if it does.
+fn address(probe: &Probe) -> Option<(String, u16)> {
+    match &probe.target {
         ProbeTarget::Http(http) if http.unix_socket.is_none() => {
             let url = reqwest::Url::parse(&http.url).ok()?;
-            Some(PortWatch::new(url.host_str()?, url.port_or_known_default()?))
+            Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
         }
-        ProbeTarget::Tcp { host, port } => Some(PortWatch::new(host, *port)),
+        ProbeTarget::Tcp { host, port } => Some((host.clone(), *port)),
         ProbeTarget::Http(_) | ProbeTarget::Exec { .. } | ProbeTarget::File { .. } => None,
-    };
-    let probes = &service.probes;
-    [&probes.liveness, &probes.startup].into_iter().flatten().find_map(reached)
+    }
 }
 
 /// Makes the probes of one service.

@@ -53,7 +53,11 @@ pub struct Deaths {
 impl Deaths {
     /// A child may have died.
     pub async fn next(&mut self) {
-        if !std::mem::take(&mut self.more) {
+        if self.more {
+            // Other news that is here gets its turn first.
+            tokio::task::yield_now().await;
+            self.more = false;
+        } else {
             self.child.recv().await;
         }
     }

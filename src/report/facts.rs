@@ -63,6 +63,9 @@ impl Reporter {
             Fact::RestartScheduled { reason, attempt, delay, slow } => {
                 self.restart_scheduled(now, reason, attempt, delay, slow);
             }
+            Fact::LeftOversRemain => {
+                say!(error, self, "nothing is started beside what an earlier run left; trying on");
+            }
             Fact::PortHeld { pid, launching_anyway } => self.port_held(pid, launching_anyway),
             Fact::CameLate { by } => {
                 let by = human(by);

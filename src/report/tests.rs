@@ -395,10 +395,11 @@ fn ready_means_healthy_and_passed_by_the_readiness_probe_if_there_is_one() {
 #[test]
 fn a_turn_of_the_loop_is_measured_and_its_next_one_watched() {
     let mut rig = rig(&service());
-    rig.reporter.loop_turned(at(1), Duration::from_millis(20), Some(at(1)));
+    rig.reporter.loop_turned(at(1), Duration::from_millis(20));
     assert!((rig.value("rekindle_loop_lag_seconds_bucket{le=\"0.01\"}")).abs() < 1e-9);
     assert!((rig.value("rekindle_loop_lag_seconds_bucket{le=\"0.025\"}") - 1.0).abs() < 1e-9);
-    rig.reporter.loop_turned(at(2), Duration::ZERO, None);
+    rig.reporter.loop_turned(at(2), Duration::ZERO);
+    rig.reporter.loop_waits(at(2), None);
     assert!((rig.value("rekindle_loop_overdue_seconds")).abs() < 1e-9, "nothing is due");
     assert_eq!(rig.reporter.watchdog_period(), None, "nobody asked for it");
 }

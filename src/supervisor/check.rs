@@ -19,6 +19,8 @@ const MOST_ACTIONS: usize = 8;
 pub(super) struct World {
     /// A sweep was ordered and not answered.
     pub(super) sweeping: bool,
+    /// A sweep left something alive.
+    unswept: bool,
     /// A spawn was ordered and not answered.
     pub(super) spawning: Option<(Program, Incarnation)>,
     /// The main process that is alive.
@@ -104,7 +106,8 @@ impl World {
             self.note_sleep(now, late);
         }
         match event {
-            Event::Swept { .. } => self.sweeping = false,
+            Event::Swept { .. } => (self.sweeping, self.unswept) = (false, false),
+            Event::SweepFailed => (self.sweeping, self.unswept) = (false, true),
             Event::Spawned(id) => self.note_spawned(core, now, id),
             Event::HookMissing(_) => {
                 self.spawning = None;
@@ -251,7 +254,7 @@ impl World {
         id: Incarnation,
     ) -> Result<(), String> {
         ensure(self.stops == 0, "a launch after a stop request")?;
-        ensure(!self.sweeping, "a launch before the left-overs are gone")?;
+        ensure(!self.sweeping && !self.unswept, "a launch before the left-overs are gone")?;
         ensure(self.main.is_none() && self.spawning.is_none(), "two live programs at once")?;
         ensure(self.gone_owed.is_none(), "a launch before the old tree is gone")?;
         ensure(self.not_before.is_none_or(|from| from <= now), "a launch before its backoff")?;
@@ -337,7 +340,8 @@ impl World {
         now: Moment,
         outcome: Outcome,
     ) -> Result<(), String> {
-        let left = self.main.is_some() || self.gone_owed.is_some() || self.dirty;
+        let left_over = self.sweeping || self.unswept;
+        let left = left_over || self.main.is_some() || self.gone_owed.is_some() || self.dirty;
         let (policy, wanted) = (&core.policy, self.stops == 0);
         let justified = match outcome {
             Outcome::Asked { left: admitted, .. } => {
@@ -463,6 +467,7 @@ impl World {
         if self.sweeping {
             choices.push(Event::Swept { port: PortHolder::NoStranger });
             choices.push(Event::Swept { port: PortHolder::Stranger { pid: 7 } });
+            choices.push(Event::SweepFailed);
         }
         if let Some((program, id)) = self.spawning {
             choices.push(Event::Spawned(id));

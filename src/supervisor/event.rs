@@ -373,6 +373,8 @@ pub enum Event {
         /// The holder of the probed port before the first launch.
         port: PortHolder,
     },
+    /// Something that earlier runs left is alive and cannot be ended.
+    SweepFailed,
     /// The program of this incarnation runs.
     Spawned(Incarnation),
     /// There is no boot hook at its path: nothing to run.
@@ -424,7 +426,8 @@ pub enum Event {
 /// Orders to the driver, carried out in order and answered only by events.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Action {
-    /// Remove what earlier runs left; answered by `Swept`. May be repeated while under way.
+    /// Remove what earlier runs left; answered by `Swept` or `SweepFailed`. May be repeated while
+    /// under way.
     Sweep,
     /// Start a program; answered by exactly one of `Spawned`, `SpawnFailed`, `HookMissing`.
     Spawn {
@@ -700,6 +703,8 @@ pub enum Fact {
         /// Why at the slow pace, if so.
         slow: Option<Slow>,
     },
+    /// What earlier runs left is still alive: nothing is launched beside it, we go on sweeping.
+    LeftOversRemain,
     /// A stranger holds the probed port.
     PortHeld {
         /// Its pid.

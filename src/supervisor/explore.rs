@@ -380,6 +380,7 @@ const fn word(event: Event) -> &'static str {
     match event {
         Event::Start => "start",
         Event::Swept { .. } => "swept",
+        Event::SweepFailed => "left-overs remain",
         Event::Spawned(_) => "spawned",
         Event::HookMissing(_) => "hook missing",
         Event::SpawnFailed { .. } => "spawn failed",

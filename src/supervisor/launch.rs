@@ -13,6 +13,8 @@ use super::{Intent, Repair, Supervisor, Turn};
 
 /// A sweep whose answer does not come is ordered again after so long.
 const SWEEP_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// A sweep that left something alive is ordered again after so long.
+const SWEEP_PAUSE: Duration = Duration::from_secs(5);
 
 impl Supervisor {
     pub(super) fn sweep(&mut self, turn: &mut Turn) {
@@ -23,13 +25,37 @@ impl Supervisor {
     // Sweeping => Spawning. A stranger on the port never prevents the first launch.
     pub(super) fn swept(&mut self, turn: &mut Turn, port: PortHolder) {
         if !matches!(self.phase, Phase::Sweeping { .. }) {
-            turn.report(Fact::StaleEvent);
-            return;
+            return turn.report(Fact::StaleEvent);
+        }
+        if self.intent != Intent::Run {
+            return self.finish(turn, Outcome::Asked { killed: false, left: false });
         }
         if let PortHolder::Stranger { pid } = port {
             turn.report(Fact::PortHeld { pid, launching_anyway: true });
         }
         self.begin_attempt(turn);
+    }
+
+    // Sweeping => Sweeping | Finished. Nothing is launched beside what is left.
+    pub(super) fn sweep_failed(&mut self, turn: &mut Turn) {
+        if !matches!(self.phase, Phase::Sweeping { .. }) {
+            return turn.report(Fact::StaleEvent);
+        }
+        turn.report(Fact::LeftOversRemain);
+        if self.intent == Intent::Run {
+            self.phase = Phase::Sweeping { again_at: turn.now + SWEEP_PAUSE };
+        } else {
+            self.finish(turn, Outcome::Asked { killed: false, left: true });
+        }
+    }
+
+    // Sweeping => Sweeping | Finished. Whoever wants it stopped waits no longer for the answer.
+    pub(super) fn tick_sweeping(&mut self, turn: &mut Turn) {
+        if self.intent == Intent::Run {
+            self.sweep(turn);
+        } else {
+            self.finish(turn, Outcome::Asked { killed: false, left: true });
+        }
     }
 
     /// Repair if due, then the hook if there is one, then the child.

@@ -10,7 +10,7 @@ pub enum Phase {
     Idle,
     /// What earlier runs left is being removed.
     Sweeping {
-        /// The order is repeated then, should the answer be lost.
+        /// The order is repeated then; once a stop was requested, we leave then.
         again_at: Moment,
     },
     /// A program was ordered; the driver answers at once.

@@ -26,8 +26,15 @@ impl Supervisor {
         turn.report(Fact::StopRequested { again });
         self.intent = if again { Intent::StopNow } else { Intent::Stop };
         match self.phase {
-            Phase::Idle | Phase::Sweeping { .. } | Phase::BackingOff { .. } | Phase::Finished => {
+            Phase::Idle | Phase::BackingOff { .. } | Phase::Finished => {
                 self.finish(turn, Outcome::Asked { killed: false, left: false });
+            }
+            // What earlier runs left is still being ended.
+            Phase::Sweeping { .. } if again => {
+                self.finish(turn, Outcome::Asked { killed: false, left: true });
+            }
+            Phase::Sweeping { .. } => {
+                self.phase = Phase::Sweeping { again_at: turn.now + self.policy.stop_timeout };
             }
             // The driver's answer is on its way; it decides.
             Phase::Spawning { .. } => {}

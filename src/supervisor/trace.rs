@@ -26,6 +26,7 @@ pub(super) fn happened(event: Event) -> String {
         Event::Start => "start".to_owned(),
         Event::Swept { port: PortHolder::NoStranger } => "swept".to_owned(),
         Event::Swept { port } => format!("swept, {}", held(port)),
+        Event::SweepFailed => "left-overs remain".to_owned(),
         Event::Spawned(id) => format!("spawned {id}"),
         Event::HookMissing(id) => format!("hook missing {id}"),
         Event::SpawnFailed { id, errno } => format!("spawn failed {id} errno {}", errno.0),
@@ -103,6 +104,7 @@ fn told(fact: Fact) -> String {
             let pace = slow.map(|slow| format!(", slow: {slow}")).unwrap_or_default();
             format!("attempt {attempt} in {}{pace}", secs(delay))
         }
+        Fact::LeftOversRemain => "left-overs remain".to_owned(),
         Fact::PortHeld { pid, launching_anyway: true } => format!("port held by {pid}, go on"),
         Fact::PortHeld { pid, launching_anyway: false } => format!("port held by {pid}"),
         Fact::CameLate { by } => format!("late by {}", secs(by)),

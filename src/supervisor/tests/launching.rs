@@ -59,6 +59,33 @@ fn without_a_hook_the_child_is_launched_at_once() {
 }
 
 #[test]
+fn nothing_is_launched_beside_what_an_earlier_run_left() {
+    let core = given::phase(Phase::Sweeping { again_at: at(130.0) });
+    let core = row(&core, 100.0, Event::SweepFailed, "boot_hook | left-overs remain");
+    row(&core, 104.9, Event::Tick, "boot_hook |");
+    let core = row(&core, 105.0, Event::Tick, "boot_hook | sweep");
+    row(
+        &core,
+        105.1,
+        Event::Swept { port: FREE },
+        "boot_hook | spawn boot_hook #8 (start, attempt 1)",
+    );
+}
+
+#[test]
+fn a_stop_waits_for_the_sweep_as_long_as_for_a_child() {
+    let sweeping = given::phase(Phase::Sweeping { again_at: at(130.0) });
+    let core = row(&sweeping, 100.0, Event::StopRequested, "boot_hook | asked to stop");
+    row(&core, 100.5, Event::Swept { port: FREE }, "stopped | finished; finish with 0");
+    let left = "stopped | left-overs remain; finished, something is left; finish with 137";
+    row(&core, 100.5, Event::SweepFailed, left);
+    row(&core, 107.9, Event::Tick, "boot_hook |");
+    row(&core, 108.0, Event::Tick, "stopped | finished, something is left; finish with 137");
+    let again = "stopped | asked to stop at once; finished, something is left; finish with 137";
+    row(&core, 100.5, Event::StopRequested, again);
+}
+
+#[test]
 fn a_hook_that_does_not_end_in_time_is_killed_with_all_it_started() {
     let core = given::booting(Program::BootHook);
     row(&core, 399.9, Event::Tick, "boot_hook |");

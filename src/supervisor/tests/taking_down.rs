@@ -10,7 +10,10 @@ fn a_stop_ends_every_phase() {
     let ended = "stopped | asked to stop; finished; finish with 0";
     let table = [
         (given::phase(Phase::Idle), ended.to_owned()),
-        (given::phase(Phase::Sweeping { again_at: at(130.0) }), ended.to_owned()),
+        (
+            given::phase(Phase::Sweeping { again_at: at(130.0) }),
+            "boot_hook | asked to stop".to_owned(),
+        ),
         (given::backing_off(), ended.to_owned()),
         (given::spawning(Program::BootHook), "boot_hook | asked to stop".to_owned()),
         (given::spawning(Program::Child), "starting | asked to stop".to_owned()),
