@@ -169,3 +169,32 @@ fn of_our_own_variables_the_child_gets_only_the_mark() {
         assert_eq!(variable(&world, name), None);
     }
 }
+
+#[test]
+fn what_a_failed_hook_handed_over_is_not_for_a_later_attempt() {
+    let world = World::new();
+    let hook = world.at("boot.sh");
+    // It fails, and is gone when the next attempt looks for it.
+    world.write("boot.sh", &format!("echo DEMO_STALE=1 >> \"$REKINDLE_ENV\"; rm {hook}; exit 1"));
+    let rekindle = world.run(&with_hook(child(&world, "exec sleep 1000"), &hook));
+
+    rekindle.wait("a child", || world.path("env").exists());
+
+    assert_eq!(variable(&world, "DEMO_STALE"), None);
+}
+
+#[test]
+fn a_repair_is_not_told_of_a_file_that_it_does_not_have() {
+    let world = World::new();
+    let told = world.at("told");
+    let config = Config::script("exit 3")
+        .with("on_exit = [{ codes = [3], action = \"repair-once\" }]")
+        .with(&format!(
+            "repair = [\"/bin/sh\", \"-c\", \"echo reason=$REKINDLE_REASON env=$REKINDLE_ENV > {told}\"]"
+        ));
+    let rekindle = world.run(&config);
+
+    rekindle.wait("the repair", || !world.lines("told").is_empty());
+
+    assert_eq!(world.lines("told"), ["reason=exit env="]);
+}
