@@ -8,9 +8,11 @@
 //! nothing here writes to stdout, stderr or disk: other threads do.
 
 mod alarm;
+mod judgement;
 mod launcher;
 mod probers;
 mod signals;
+mod taking_down;
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
@@ -22,17 +24,16 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::clock::{self, Clock};
-use crate::config::{ImpostorMode, Service};
+use crate::config::Service;
 use crate::http;
 use crate::process::kill::Identified;
 use crate::process::port::{Holder, PortWatch};
-use crate::process::sweep::{self, Swept, Traces};
-use crate::process::{Mark, Orphans, Registry, Tree, instance::Record, proc, reaper};
+use crate::process::sweep::Swept;
+use crate::process::{Mark, Orphans, Registry, Tree, instance::Record};
 use crate::report::{Note, Reporter};
 use crate::state::Recorder;
 use crate::supervisor::{
-    Action, Dice, Event, Fact, FailKind, Incarnation, Moment, Outcome, PortHolder, Program, Role,
-    Signal, Supervisor, Target, Verdict, Why,
+    Action, Dice, Event, Fact, Incarnation, Moment, Outcome, Program, Role, Signal, Supervisor,
 };
 
 use alarm::Alarm;
@@ -46,9 +47,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Suspended for longer than this, and the machine counts as having slept.
 const SLEPT: Duration = Duration::from_secs(1);
-
-/// So many deaths are handled before other news gets a turn.
-const DEATHS_PER_TURN: usize = 1024;
 
 /// What the loop is woken by.
 enum News {
@@ -325,108 +323,6 @@ impl Driver {
         }
     }
 
-    fn signal(&mut self, id: Incarnation, to: Target, signal: Signal) {
-        match to {
-            Target::Main => {
-                // ESRCH: it has ended and its death is on its way.
-                self.tree.borrow().signal_main(signal).ok();
-            }
-            Target::Tree => {
-                self.leaving = Some(id);
-                self.killing = signal == Signal::Kill;
-                self.signal_tree(signal);
-                self.owe_the_end();
-            }
-        }
-    }
-
-    fn signal_tree(&mut self, signal: Signal) {
-        let delivered = self.tree.borrow_mut().signal_all(signal);
-        if let Err(undelivered) = delivered {
-            let text = format!("pid {}: {}", undelivered.pid, undelivered.errno);
-            self.say_once(&Note::Undelivered { signal, text });
-        }
-    }
-
-    /// Handles each death while its zombie still holds pid and group, then reaps it.
-    fn bury(&mut self) {
-        for _ in 0..DEATHS_PER_TURN {
-            let Some(dead) = reaper::peek() else {
-                self.owe_the_end();
-                return self.pay();
-            };
-            let main = self.tree.borrow().main().filter(|main| main.pid == dead.pid);
-            if main.is_some() {
-                if let Some((id, program)) = self.main.take() {
-                    self.launcher.ended(program);
-                    self.feed(Event::Exited { id, exit: dead.exit });
-                }
-                self.tree.borrow_mut().reap_main(dead.pid);
-            } else {
-                self.registry.claim(dead);
-                reaper::reap(dead.pid);
-            }
-        }
-        self.signals.deaths.more();
-    }
-
-    /// If the tree that is being taken down is gone, the core is to hear of it.
-    fn owe_the_end(&mut self) {
-        if let Some(id) = self.leaving
-            && self.tree.borrow_mut().is_gone()
-        {
-            self.leaving = None;
-            self.killing = false;
-            self.owed.push_back(Event::Gone(id));
-        }
-    }
-
-    fn look_again(&mut self) {
-        if self.leaving.is_some() {
-            self.bury();
-            if self.killing && self.leaving.is_some() && self.has_grown() {
-                self.signal_tree(Signal::Kill);
-            }
-        }
-    }
-
-    /// Whether the tree has a member that was not there at the last kill.
-    fn has_grown(&mut self) -> bool {
-        let members: BTreeSet<_> = self.tree.borrow_mut().members().into_iter().collect();
-        let grown = !members.is_subset(&self.struck);
-        self.struck = members;
-        grown
-    }
-
-    /// What is left of earlier runs is ended on the side; the answer comes as news.
-    fn sweep(&self) {
-        let (mark, earlier) = (self.mark.clone(), Arc::clone(&self.earlier));
-        let (tree, done) = (Rc::clone(&self.tree), self.swept.0.clone());
-        tokio::task::spawn_local(async move {
-            let cgroup = tree.borrow().cgroup().cloned();
-            let traces = Traces { mark: &mark, earlier: &earlier, cgroup: cgroup.as_ref() };
-            // The receiver lives as long as the loop.
-            done.send(sweep::sweep(traces).await).ok();
-        });
-    }
-
-    fn swept(&mut self, swept: &Swept) {
-        for left_over in &swept.gone {
-            let (pid, name) = (left_over.process.pid, left_over.name.clone());
-            self.reporter.note(&Note::LeftOverKilled { pid, name });
-        }
-        for left_over in &swept.left {
-            let (pid, name) = (left_over.process.pid, left_over.name.clone());
-            self.say_once(&Note::LeftBehind { pid, name });
-        }
-        if swept.left.is_empty() {
-            let port = self.who_holds_the_port();
-            self.feed(Event::Swept { port });
-        } else {
-            self.feed(Event::SweepFailed);
-        }
-    }
-
     /// Tells what would otherwise be said over and over, again only after something else was.
     fn say_once(&mut self, note: &Note) {
         let subject = std::mem::discriminant(note);
@@ -439,82 +335,12 @@ impl Driver {
         self.reporter.note(note);
     }
 
-    fn who_holds_the_port(&mut self) -> PortHolder {
-        let Some((port, _)) = &mut self.port else { return PortHolder::NoStranger };
-        let holder = port.holder(&mut self.tree.borrow_mut());
-        let number = port.port();
-        self.tell_holder(number, &holder);
-        PortHolder::from(&holder)
-    }
-
-    /// Names whoever else holds the port.
-    fn tell_holder(&mut self, port: u16, holder: &Holder) {
-        let holder = match holder {
-            Holder::Stranger(stranger) => Some(stranger.words()),
-            Holder::Unknown => None,
-            Holder::Elsewhere | Holder::Nobody | Holder::Ours => return,
-        };
-        self.say_once(&Note::PortHolder { port, holder });
-    }
-
-    fn answered(&mut self, answered: &Answered) {
-        let Answered { id, role, probe, ref answer, took, .. } = *answered;
-        let verdict = self.doubt(answered);
-        self.reporter.probe_answered(self.clock.now(), role, verdict, took, &answer.detail);
-        self.feed(Event::Probed { id, role, probe, verdict });
-    }
-
-    /// What the edges know about an answer: whose it was, and whether the child could have run.
-    fn doubt(&mut self, answered: &Answered) -> Verdict {
-        let verdict = answered.answer.verdict;
-        match verdict {
-            // Its own timeout should have ended it long before: it was we who slept.
-            Verdict::Fail(kind) if answered.took > self.probers.longest(answered.role) => {
-                Verdict::Inconclusive { why: Why::Late, instead_of: Some(kind) }
-            }
-            Verdict::Pass if self.answered_by_impostor(answered.role) => {
-                Verdict::Fail(FailKind::Impostor)
-            }
-            Verdict::Fail(FailKind::Timeout) => {
-                let delay = self.tree.borrow_mut().run_delay();
-                let starved = delay.saturating_sub(answered.run_delay);
-                if starved * 2 > answered.took {
-                    let instead_of = Some(FailKind::Timeout);
-                    Verdict::Inconclusive { why: Why::Starved, instead_of }
-                } else {
-                    verdict
-                }
-            }
-            Verdict::Pass | Verdict::Fail(_) | Verdict::Inconclusive { .. } => verdict,
-        }
-    }
-
-    fn answered_by_impostor(&mut self, role: Role) -> bool {
-        let Some((port, roles)) = &mut self.port else { return false };
-        if self.service.impostor == ImpostorMode::Off || !roles.contains(&role) {
-            return false;
-        }
-        let Some(stranger) = port.impostor(&mut self.tree.borrow_mut()) else { return false };
-        self.tell_holder(stranger.port, &Holder::Stranger(stranger));
-        self.service.impostor == ImpostorMode::Auto
-    }
-
     fn notice_suspension(&mut self) {
         let suspended = clock::suspended();
         if suspended.saturating_sub(self.suspended) > SLEPT {
             self.feed(Event::Suspended);
         }
         self.suspended = suspended;
-    }
-
-    fn name_what_is_left(&self, outcome: Outcome) {
-        if !matches!(outcome, Outcome::Asked { left: true, .. }) {
-            return;
-        }
-        for member in self.tree.borrow_mut().members() {
-            let name = proc::name(member.pid);
-            self.reporter.note(&Note::LeftBehind { pid: member.pid, name });
-        }
     }
 }
 
