@@ -4,9 +4,12 @@
 //! `None` (or nothing) for a process that has vanished or that we may not look at.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
+
+use super::exec;
 
 /// The parts of `/proc/PID/stat` that identify a process and place it among others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,7 +99,16 @@ pub fn run_delay(pid: u32) -> Option<Duration> {
 /// The environment that a process was started with; `None` if we may not look, and while there is
 /// none: in the middle of an exec, and once it is dead.
 pub fn environ(pid: u32) -> Option<Vec<u8>> {
-    fs::read(format!("/proc/{pid}/environ")).ok().filter(|environ| !environ.is_empty())
+    let read = || fs::read(format!("/proc/{pid}/environ"));
+    let environ = match read() {
+        // Root in a container may lack the right to look at others, but may become them.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let owner = fs::metadata(format!("/proc/{pid}")).ok()?;
+            exec::look_as(owner.uid(), owner.gid(), read)
+        }
+        read => read,
+    };
+    environ.ok().filter(|environ| !environ.is_empty())
 }
 
 /// The value of the variable `name` that a process was started with.

@@ -320,6 +320,8 @@ fn a_cgroup_holds_what_left_everything_else_and_dies_at_once() {
             pids(tree) == [inside]
         });
         assert!(!tree.is_gone());
+        let holds = |pid| tree.cgroup().expect("given").holds(pid);
+        assert!(holds(inside) && !holds(std::process::id()));
         tree.cgroup().expect("given").kill();
         until_gone(tree);
         until("it is empty", || tree.cgroup().expect("given").remove().is_ok());
