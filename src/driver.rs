@@ -176,6 +176,7 @@ impl Driver {
         self.feed(Event::Start);
         loop {
             if let Some(outcome) = self.outcome {
+                self.probers.end().await;
                 return outcome;
             }
             let due = self.next_wake_up();

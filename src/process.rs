@@ -50,9 +50,15 @@ impl Mark {
         format!("{}/{}", self.instance, self.service).into()
     }
 
-    /// The whole entry, as it stands in an environment.
-    pub fn entry(&self) -> Vec<u8> {
-        format!("{MARK_VARIABLE}={}/{}", self.instance, self.service).into_bytes()
+    /// The value of [`run::PROBE_VARIABLE`] for one run of a probe's program.
+    pub fn of_run(&self, number: u64) -> String {
+        format!("{}/{}/{number}", self.instance, self.service)
+    }
+
+    /// Whether a value of [`run::PROBE_VARIABLE`] is one of this mark's.
+    pub fn has_run(&self, run: &[u8]) -> bool {
+        let ours = self.value().into_encoded_bytes();
+        run.strip_prefix(&ours[..]).is_some_and(|rest| rest.starts_with(b"/"))
     }
 }
 

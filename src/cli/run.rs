@@ -136,15 +136,14 @@ impl House {
         let name = &self.supervisor.name;
         let state_dir = paths::state_dir(self.supervisor.state_dir.as_deref(), name, &env).ok();
         let instance = self.open(state_dir.as_deref(), &mut signals.orders).await?;
-        let control = paths::control_socket(name, state_dir.as_deref(), &env)?;
+        let control = self.control_socket(state_dir.as_deref(), &env)?;
 
         let shared = Arc::new(Shared::new(self.clock, &self.service.name));
         let http = self.open_doors(control, &shared)?;
+        // Held until nothing of ours is alive, whatever becomes of the records.
+        let _lock = instance.lock;
         let mark = Mark { instance: instance.id, service: self.service.name.clone() };
-        let recorder = match instance.records {
-            Ok(records) => Recorder::start(&self.service.name, records, self.teller.clone())?,
-            Err(_) => Recorder::nowhere(),
-        };
+        let recorder = Recorder::start(&self.service.name, instance.records, self.teller.clone())?;
         let orphans = if reaper::is_init() { Orphans::OnlyIdentified } else { Orphans::AllOurs };
         let cgroup = self.cgroup(&mark);
         let reporter = Reporter::new(&self.service, self.metrics, shared, Notify::from_env());
@@ -219,16 +218,35 @@ impl House {
         for text in &instance.warnings {
             self.teller.note(&Note::ConfigWarning { text: text.clone() });
         }
-        if let Err(why) = &instance.records {
+        if let Some(why) = &instance.unwritten {
             let (path, why) = (directory.to_owned(), why.clone());
             self.teller.note(&Note::StateNotDurable { path, why });
         }
     }
 
-    fn open_doors(&self, control: PathBuf, shared: &Arc<Shared>) -> io::Result<http::Handle> {
+    /// Where orders come in. Nothing waits for them: without a place for it, we go on without.
+    fn control_socket(
+        &self,
+        state_dir: Option<&Path>,
+        env: &Environment,
+    ) -> Result<Option<PathBuf>, PathError> {
+        match paths::control_socket(&self.supervisor.name, state_dir, env) {
+            Err(error @ PathError::NoPlaceForSocket { .. }) => {
+                self.teller.note(&Note::ConfigWarning { text: error.to_string() });
+                Ok(None)
+            }
+            found => found.map(Some),
+        }
+    }
+
+    fn open_doors(
+        &self,
+        control: Option<PathBuf>,
+        shared: &Arc<Shared>,
+    ) -> io::Result<http::Handle> {
         http::start(http::Setup {
             listen: self.supervisor.listen,
-            control: Some(control),
+            control,
             holder_of: port::listener_of,
             shared: Arc::clone(shared),
             metrics: Arc::clone(&self.metrics),

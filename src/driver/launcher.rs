@@ -143,6 +143,9 @@ impl Launcher {
         }
         let process = spawn(launchable)
             .map_err(|error| NotLaunched { errno: error.errno, text: error.to_string() })?;
+        if tree.borrow().cgroup().is_some_and(|cgroup| !cgroup.holds(process.pid)) {
+            tracing::debug!(pid = process.pid, "{program} could not join its cgroup");
+        }
         tree.borrow_mut().launched(process);
         self.recorder.record(process, program);
         Ok(Launched::Runs(process))

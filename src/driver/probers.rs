@@ -18,8 +18,9 @@ use crate::config::{Probe, ProbeTarget, Service};
 use crate::probe::{Answer, ExecOutcome, ProbeError, Prober, exec_verdict};
 use crate::process::env::{self, Sources};
 use crate::process::port::PortWatch;
-use crate::process::run::{Ran, run};
-use crate::process::{Launchable, Mark, Registry, Sink, Tree, user};
+use crate::process::run::{self, Ran};
+use crate::process::user::{self, Identity};
+use crate::process::{Env, Launchable, Mark, Registry, Sink, Tree};
 use crate::supervisor::{Errno, Incarnation, Role};
 
 /// A probe's answer, and what is needed to judge it.
@@ -116,7 +117,9 @@ fn address(probe: &Probe) -> Option<(String, u16)> {
 /// Makes the probes of one service.
 pub(super) struct Probers {
     service: Arc<Service>,
-    probes: BTreeMap<Role, Rc<Mutex<Prepare>>>,
+    probes: BTreeMap<Role, Ready>,
+    /// Whom and with what `exec` probes run: as this launch's child.
+    exec_context: Option<(Option<Identity>, Env)>,
     in_flight: BTreeMap<Role, JoinHandle<()>>,
     mark: Mark,
     registry: Registry,
@@ -133,9 +136,17 @@ impl Probers {
         clock: Clock,
         answers: UnboundedSender<Answered>,
     ) -> Self {
-        let probes =
-            prepared.into_iter().map(|(role, ready)| (role, Rc::new(Mutex::new(ready)))).collect();
-        Self { service, probes, in_flight: BTreeMap::new(), mark, registry, clock, answers }
+        let probes = prepared.into_iter().map(|(role, probe)| (role, Ready::from(probe))).collect();
+        Self {
+            service,
+            probes,
+            exec_context: None,
+            in_flight: BTreeMap::new(),
+            mark,
+            registry,
+            clock,
+            answers,
+        }
     }
 
     /// A probe of this role that takes longer did not only use its own timeout.
@@ -154,14 +165,26 @@ impl Probers {
         for (_, task) in std::mem::take(&mut self.in_flight) {
             task.abort();
         }
+        self.exec_context = None;
         for probe in self.probes.values() {
-            // Whoever holds it is being aborted; its next answer is for nobody.
-            if let Ok(mut ready) = probe.try_lock()
-                && let Prepare::Here(prober) = &mut *ready
+            // One that is held waits for an answer; only a file's prober, which never waits, has
+            // anything to forget.
+            if let Ready::Here(prober) = probe
+                && let Ok(mut prober) = prober.try_lock()
             {
                 prober.restart();
             }
         }
+    }
+
+    /// Gives up every probe. Nothing that one of them started is alive then.
+    pub(super) async fn end(&mut self) {
+        for (_, task) in std::mem::take(&mut self.in_flight) {
+            task.abort();
+            // An error says that it was cancelled, as it should be.
+            task.await.ok();
+        }
+        run::clear(&self.mark).await;
     }
 
     /// Makes one probe; its answer comes by the channel.
@@ -172,24 +195,26 @@ impl Probers {
         probe: u32,
         tree: &Rc<RefCell<Tree>>,
     ) {
-        let Some(ready) = self.probes.get(&role).cloned() else { return };
+        let Some(work) = self.work(role) else { return };
         if let Some(older) = self.in_flight.remove(&role) {
             older.abort();
         }
         let run_delay = tree.borrow_mut().run_delay();
         let (clock, answers) = (self.clock, self.answers.clone());
-        let program = self.program_of(&ready);
         let (mark, registry) = (self.mark.clone(), self.registry.clone());
         let task = tokio::task::spawn_local(async move {
-            let mut ready = ready.lock().await;
-            let began = clock.now();
-            let answer = match &mut *ready {
-                Prepare::Here(prober) => prober.ask(began).await,
-                Prepare::Exec { timeout, .. } => match program {
-                    Some(Ok(program)) => judge(run(program, *timeout, &mark, &registry).await),
-                    Some(Err(refused)) => refused,
-                    None => return,
-                },
+            let (began, answer) = match work {
+                Work::Here(prober) => {
+                    // An older probe that was given up may not have let go of it yet.
+                    let mut prober = prober.lock().await;
+                    let began = clock.now();
+                    (began, prober.ask(began).await)
+                }
+                Work::Run(program, timeout) => {
+                    let began = clock.now();
+                    (began, judge(run::run(*program, timeout, &mark, &registry).await))
+                }
+                Work::Refused(text) => (clock.now(), refused(text)),
             };
             let took = clock.now().since(began);
             // The receiver lives as long as the loop.
@@ -198,21 +223,31 @@ impl Probers {
         self.in_flight.insert(role, task);
     }
 
-    /// The program of an `exec` probe, as the child would be run, without its output.
-    fn program_of(&self, ready: &Mutex<Prepare>) -> Option<Result<Launchable, Answer>> {
-        let ready = ready.try_lock().ok()?;
-        let Prepare::Exec { argv, .. } = &*ready else { return None };
+    fn work(&mut self, role: Role) -> Option<Work> {
+        let (argv, timeout) = match self.probes.get(&role)? {
+            Ready::Here(prober) => return Some(Work::Here(Rc::clone(prober))),
+            Ready::Exec { argv, timeout } => (Rc::clone(argv), *timeout),
+        };
+        let (identity, env) = match self.exec_context() {
+            Ok(context) => context,
+            Err(text) => return Some(Work::Refused(text)),
+        };
+        let program = Launchable {
+            stdout: Sink::Null,
+            stderr: Sink::Null,
+            ..Launchable::in_context(&*argv, &self.service.context, identity, env)
+        };
+        Some(Work::Run(Box::new(program), timeout))
+    }
+
+    /// As whom and with which environment the child runs: read from files once per launch.
+    fn exec_context(&mut self) -> Result<(Option<Identity>, Env), String> {
+        if let Some(context) = &self.exec_context {
+            return Ok(context.clone());
+        }
         let context = &self.service.context;
-        let refused = |text: String| Answer {
-            verdict: exec_verdict(ExecOutcome::CannotStart(Errno(libc::EINVAL))),
-            detail: text,
-            status: None,
-            body_head: None,
-        };
-        let identity = match user::resolve(context.user.as_deref(), context.group.as_deref()) {
-            Ok(identity) => identity,
-            Err(error) => return Some(Err(refused(error.to_string()))),
-        };
+        let identity = user::resolve(context.user.as_deref(), context.group.as_deref())
+            .map_err(|error| error.to_string())?;
         let sources = Sources {
             context,
             identity: identity.as_ref(),
@@ -220,13 +255,40 @@ impl Probers {
             handed_over: &[],
             mark: &self.mark,
         };
-        Some(env::environment(sources).map_err(|error| refused(error.to_string())).map(
-            |(env, _)| Launchable {
-                stdout: Sink::Null,
-                stderr: Sink::Null,
-                ..Launchable::in_context(argv, context, identity, env)
-            },
-        ))
+        let (env, _) = env::environment(sources).map_err(|error| error.to_string())?;
+        Ok(self.exec_context.insert((identity, env)).clone())
+    }
+}
+
+/// A probe between two times that it is made.
+enum Ready {
+    Here(Rc<Mutex<Box<Prober>>>),
+    Exec { argv: Rc<[String]>, timeout: Duration },
+}
+
+impl From<Prepare> for Ready {
+    fn from(probe: Prepare) -> Self {
+        match probe {
+            Prepare::Here(prober) => Self::Here(Rc::new(Mutex::new(prober))),
+            Prepare::Exec { argv, timeout } => Self::Exec { argv: argv.into(), timeout },
+        }
+    }
+}
+
+/// What is to be done for one probe.
+enum Work {
+    Here(Rc<Mutex<Box<Prober>>>),
+    Run(Box<Launchable>, Duration),
+    /// It cannot be run, and why.
+    Refused(String),
+}
+
+fn refused(text: String) -> Answer {
+    Answer {
+        verdict: exec_verdict(ExecOutcome::CannotStart(Errno(libc::EINVAL))),
+        detail: text,
+        status: None,
+        body_head: None,
     }
 }
 

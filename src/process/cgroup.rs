@@ -3,6 +3,7 @@
 //! It is used only where a part of the hierarchy was given to us (version 2): otherwise it belongs
 //! to whoever manages it. Without one, everything works through `/proc`.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -71,6 +72,15 @@ impl Cgroup {
         // 0 stands for a process outside our PID namespace.
         members.retain(|pid| *pid > 1);
         members
+    }
+
+    /// Whether a process is in it or in one below it, also when it has ended and is not reaped.
+    pub fn holds(&self, pid: u32) -> bool {
+        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        self.directory.file_name().and_then(OsStr::to_str).is_some_and(|name| {
+            let mut paths = cgroups.lines().filter_map(|line| line.strip_prefix("0::/"));
+            paths.any(|path| path.split('/').any(|part| part == name))
+        })
     }
 
     /// Whether anything in it is alive.

@@ -101,6 +101,27 @@ pub fn signal(number: i32) -> Option<Signal> {
     (1..=64).contains(&number).then(|| unsafe { Signal::from_raw_unchecked(number) })
 }
 
+/// Looks at files as this user and group would, where we may do that; only this thread does.
+pub(super) fn look_as<T>(uid: u32, gid: u32, look: impl FnOnce() -> T) -> T {
+    // A change of user makes the kernel hide our process and forget whose death is to end us.
+    let dumpable = rustix::process::dumpable_behavior();
+    let death_signal = rustix::process::parent_process_death_signal();
+    // SAFETY: both concern the calling thread alone and are put back below. The group comes first,
+    // while we are still allowed to.
+    let (group, user) = unsafe { (libc::setfsgid(gid), libc::setfsuid(uid)) };
+    let seen = look();
+    // SAFETY: as above. A call returns the id before it, which an int holds bit by bit.
+    unsafe {
+        libc::setfsuid(user.cast_unsigned());
+        libc::setfsgid(group.cast_unsigned());
+    }
+    if let (Ok(dumpable), Ok(death_signal)) = (dumpable, death_signal) {
+        rustix::process::set_dumpable_behavior(dumpable).ok();
+        rustix::process::set_parent_process_death_signal(death_signal).ok();
+    }
+    seen
+}
+
 /// A child of ours that has ended and has not been reaped, if there is one; it stays unreaped.
 ///
 /// An error is `ECHILD` if we have no children at all.
@@ -155,7 +176,7 @@ impl Setup {
             cgroup: launchable.cgroup,
             limits: launchable.limits,
             umask: launchable.umask.map(Mode::from_raw_mode),
-            identity: launchable.identity,
+            identity: launchable.identity.filter(|identity| !is_ours_already(identity)),
             cwd: cwd.map_err(|_| Step::Chdir.encode(libc::EINVAL))?,
             no_new_privs: launchable.no_new_privs,
             foreground: launchable.stdin == Input::Inherit,
@@ -168,7 +189,8 @@ impl Setup {
 
     fn enter(&self) -> io::Result<()> {
         if let Some(procs) = &self.cgroup {
-            rustix::io::write(procs, b"0").map_err(in_step(Step::Cgroup))?;
+            // It may be read-only or have been removed. The tree knows its members without, too.
+            rustix::io::write(procs, b"0").ok();
         }
         rustix::process::setpgid(None, None).map_err(in_step(Step::Group))?;
         self.limit()?;
@@ -244,6 +266,14 @@ impl Setup {
         let errno = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EBADF);
         Err(io::Error::from_raw_os_error(Step::HandOver.encode(errno)))
     }
+}
+
+/// Without root nobody may set groups, not even to what they are.
+fn is_ours_already(identity: &Identity) -> bool {
+    use rustix::process::{getegid, geteuid, getgid, getuid};
+    !geteuid().is_root()
+        && [getuid(), geteuid()] == [identity.uid; 2]
+        && [getgid(), getegid()] == [identity.gid; 2]
 }
 
 fn become_identity(identity: &Identity) -> io::Result<()> {

@@ -81,14 +81,23 @@ pub struct Instance {
     pub earlier: Vec<Record>,
     /// Things that were wrong with the file, each worth one warning.
     pub warnings: Vec<String>,
-    /// Where launches are recorded; in a directory that cannot be written, nowhere: why.
-    pub records: Result<Records, String>,
+    /// Why the id is not written down, if it is not (yet).
+    pub unwritten: Option<String>,
+    /// Where launches are recorded; nowhere if the directory cannot be used at all.
+    pub records: Option<Records>,
+    /// Keeps other supervisors away until it is dropped.
+    pub lock: Option<Lock>,
 }
+
+/// The lock of a state directory.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held open, not used")] OwnedFd);
 
 impl Instance {
     /// Takes the directory's lock, creating the directory if it is missing, and reads the instance.
     ///
-    /// A directory that cannot be used gives an id for this run only.
+    /// A directory that cannot be used gives an id for this run only. One that can be locked but
+    /// not written, because the disk is full, is kept locked, and is written as soon as it can be.
     pub fn open(directory: &Path) -> Result<Self, InUse> {
         let (handle, lock) = match prepare(directory) {
             Ok(prepared) => prepared,
@@ -101,36 +110,49 @@ impl Instance {
         let (id, earlier) = found.unwrap_or_else(|| (random_id(), Vec::new()));
         let mut records = Records {
             directory: handle,
-            _lock: lock,
             id: id.clone(),
             recent: earlier.iter().cloned().collect(),
-            appended: 0,
+            appended: None,
         };
         // Proves that the directory can be written, and drops what was wrong with the file.
-        let records = match records.write_anew() {
-            Ok(()) => Ok(records),
-            Err(error) => Err(format!("cannot write {}: {error}", directory.join(FILE).display())),
-        };
+        let unwritten = records.catch_up().err().map(|error| {
+            format!("cannot write {}: {error}; it is tried again", directory.join(FILE).display())
+        });
         for warning in &mut warnings {
             warning.insert_str(0, &format!("{}: ", directory.display()));
         }
-        Ok(Self { id, earlier, warnings, records })
+        Ok(Self {
+            id,
+            earlier,
+            warnings,
+            unwritten,
+            records: Some(records),
+            lock: Some(Lock(lock)),
+        })
     }
 
     /// An instance whose id nobody will know after this run, and `why`.
     pub fn for_this_run(why: String) -> Self {
-        Self { id: random_id(), earlier: Vec::new(), warnings: Vec::new(), records: Err(why) }
+        Self {
+            id: random_id(),
+            earlier: Vec::new(),
+            warnings: Vec::new(),
+            unwritten: Some(why),
+            records: None,
+            lock: None,
+        }
     }
 }
 
-/// Where launches are recorded. May be sent to the thread that writes; holds the directory's lock.
+/// Where launches are recorded. May be sent to the thread that writes.
 #[derive(Debug)]
 pub struct Records {
     directory: OwnedFd,
-    _lock: OwnedFd,
     id: String,
     recent: VecDeque<Record>,
-    appended: usize,
+    /// How many lines the file has got since it was written anew; `None`: it lacks something, or
+    /// ends in half a line, because a write has failed.
+    appended: Option<usize>,
 }
 
 impl Records {
@@ -141,17 +163,24 @@ impl Records {
         if self.recent.len() > REMEMBERED {
             self.recent.pop_front();
         }
-        if self.appended >= COMPACT_AFTER {
-            return self.write_anew();
+        // Put back only by success.
+        match self.appended.take() {
+            Some(appended) if appended < COMPACT_AFTER => {
+                self.append(&line)?;
+                self.appended = Some(appended + 1);
+                Ok(())
+            }
+            _ => self.catch_up(),
         }
-        self.appended += 1;
-        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.directory, FILE, flags, Mode::empty())?;
-        fs::File::from(file).write_all(line.as_bytes())
+    }
+
+    /// Whether a write has failed, so that [`Self::catch_up`] has something to do.
+    pub fn is_behind(&self) -> bool {
+        self.appended.is_none()
     }
 
     /// Replaces the file at once by one with the id and the latest launches.
-    fn write_anew(&mut self) -> io::Result<()> {
+    pub fn catch_up(&mut self) -> io::Result<()> {
         let lines: String = self.recent.iter().map(line).collect();
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -162,8 +191,14 @@ impl Records {
         file.sync_all()?;
         rustix::fs::renameat(&self.directory, NEW_FILE, &self.directory, FILE)?;
         rustix::fs::fsync(&self.directory)?;
-        self.appended = 0;
+        self.appended = Some(0);
         Ok(())
+    }
+
+    fn append(&self, line: &str) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.directory, FILE, flags, Mode::empty())?;
+        fs::File::from(file).write_all(line.as_bytes())
     }
 }
 
@@ -312,7 +347,7 @@ mod tests {
         }
         let size = fs::metadata(directory.join(FILE)).expect("written").len();
         assert!(size < 64 * 1024, "{size}");
-        drop(records);
+        drop(first.lock);
 
         let second = open(&directory);
         assert_eq!(second.id, first.id);
@@ -348,7 +383,7 @@ mod tests {
         for pid in [2, 3] {
             records.record(record(pid)).expect("writable");
         }
-        drop(records);
+        drop(first.lock);
         let path = scratch.path().join(FILE);
         let whole = fs::read(&path).expect("written");
         let header = HEADER.len() + ID_DIGITS;
@@ -356,7 +391,7 @@ mod tests {
             fs::write(&path, &whole[..length]).expect("writable");
             let torn = open(scratch.path());
             assert_eq!(torn.id == first.id, length >= header, "{length}");
-            assert!(torn.earlier.len() < 3 && torn.records.is_ok());
+            assert!(torn.earlier.len() < 3 && torn.unwritten.is_none());
             assert_eq!(
                 torn.warnings.is_empty(),
                 !scratch.path().join(QUARANTINE).exists()
@@ -388,13 +423,13 @@ mod tests {
         fs::remove_file(&path).expect("there");
         symlink(&target, &path).expect("writable");
         let instance = open(scratch.path());
-        assert_eq!((instance.warnings.len(), instance.records.is_ok()), (1, true));
+        assert_eq!((instance.warnings.len(), instance.unwritten), (1, None));
         assert_eq!(fs::read_to_string(&target).expect("there"), "untouched");
         assert!(fs::symlink_metadata(&path).expect("there").is_file());
 
         let link = scratch.path().join("link");
         symlink(scratch.path(), &link).expect("writable");
-        assert!(open(&link).records.is_err());
+        assert!(open(&link).unwritten.is_some());
     }
 
     #[test]
@@ -404,9 +439,47 @@ mod tests {
         fs::write(&file, "").expect("writable");
         let (first, second) = (open(&file.join("state")), open(&file));
         assert_ne!(first.id, second.id);
-        for why in [first.records.expect_err("no directory"), second.records.expect_err("a file")] {
+        for why in [first.unwritten.expect("no directory"), second.unwritten.expect("a file")] {
             assert!(why.starts_with("cannot "), "{why}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_is_locked_all_the_same_and_written_later() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let in_the_way = scratch.path().join(NEW_FILE);
+        fs::create_dir(&in_the_way).expect("writable");
+        let first = open(scratch.path());
+        let why = first.unwritten.expect("it could not be written");
+        assert!(why.starts_with("cannot write ") && why.contains("directory"), "{why}");
+        let mut records = first.records.expect("it may be written later");
+        records.record(record(2)).expect_err("not yet");
+        assert!(records.is_behind());
+        Instance::open(scratch.path()).expect_err("it is in use");
+
+        fs::remove_dir(&in_the_way).expect("it is empty");
+        records.catch_up().expect("writable");
+        records.record(record(3)).expect("writable");
+        assert!(!records.is_behind());
+        drop(first.lock);
+        let second = open(scratch.path());
+        let pids: Vec<u32> = second.earlier.iter().map(|record| record.pid).collect();
+        assert_eq!((second.id, pids), (first.id, vec![2, 3]));
+    }
+
+    #[test]
+    fn half_a_line_is_written_again_whole() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let first = open(scratch.path());
+        let mut records = first.records.expect("writable");
+        let path = scratch.path().join(FILE);
+        fs::remove_file(&path).expect("written");
+        records.record(record(2)).expect_err("there is no file to add to");
+        fs::write(&path, "half").expect("writable");
+        records.record(record(3)).expect("written anew");
+        drop(first.lock);
+        let second = open(scratch.path());
+        assert_eq!((second.id, second.earlier.len(), second.warnings), (first.id, 2, vec![]));
     }
 
     #[test]

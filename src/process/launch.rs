@@ -43,7 +43,7 @@ pub struct Launchable {
     /// What it finds as descriptor 3.
     pub hand_over: Option<OwnedFd>,
     /// An open `cgroup.procs`: the process joins it before anything else, so that nothing it
-    /// forks is ever outside.
+    /// forks is ever outside. One that cannot be joined is left out.
     pub cgroup: Option<OwnedFd>,
 }
 
@@ -204,8 +204,6 @@ macro_rules! steps {
 steps! {
     /// Fork and exec themselves.
     Exec => "execute it",
-    /// Joining the cgroup.
-    Cgroup => "join its cgroup",
     /// Becoming the leader of a new group.
     Group => "make its process group",
     /// Setting a resource limit.

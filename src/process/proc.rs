@@ -4,9 +4,12 @@
 //! `None` (or nothing) for a process that has vanished or that we may not look at.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
+
+use super::exec;
 
 /// The parts of `/proc/PID/stat` that identify a process and place it among others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,15 +96,30 @@ pub fn run_delay(pid: u32) -> Option<Duration> {
     parse_schedstat(&fs::read(format!("/proc/{pid}/schedstat")).ok()?)
 }
 
-/// Whether a process was started with the variable `entry` (`NAME=VALUE`) in its environment.
-pub fn has_variable(pid: u32, entry: &[u8]) -> bool {
-    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| contains_variable(&environ, entry))
+/// The environment that a process was started with; `None` if we may not look, and while there is
+/// none: in the middle of an exec, and once it is dead.
+pub fn environ(pid: u32) -> Option<Vec<u8>> {
+    let read = || fs::read(format!("/proc/{pid}/environ"));
+    let environ = match read() {
+        // Root in a container may lack the right to look at others, but may become them.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let owner = fs::metadata(format!("/proc/{pid}")).ok()?;
+            exec::look_as(owner.uid(), owner.gid(), read)
+        }
+        read => read,
+    };
+    environ.ok().filter(|environ| !environ.is_empty())
 }
 
 /// The value of the variable `name` that a process was started with.
 pub fn variable(pid: u32, name: &str) -> Option<Vec<u8>> {
-    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    find_variable(&environ, name.as_bytes()).map(<[u8]>::to_vec)
+    find_variable(&environ(pid)?, name).map(<[u8]>::to_vec)
+}
+
+/// The value of the variable `name` in an environment as `/proc` shows it.
+pub fn find_variable<'a>(environ: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let value = |variable: &'a [u8]| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=");
+    environ.split(|byte| *byte == 0).find_map(value)
 }
 
 /// The inodes of the sockets that a process holds; `None` if we may not look.
@@ -193,15 +211,6 @@ fn parse_address(hex: &[u8]) -> Option<IpAddr> {
 /// The inode in `socket:[INODE]`.
 fn parse_socket_link(target: &[u8]) -> Option<u64> {
     number(target.strip_prefix(b"socket:[")?.strip_suffix(b"]")?)
-}
-
-fn contains_variable(environ: &[u8], entry: &[u8]) -> bool {
-    environ.split(|byte| *byte == 0).any(|variable| variable == entry)
-}
-
-fn find_variable<'a>(environ: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let value = |variable: &'a [u8]| variable.strip_prefix(name)?.strip_prefix(b"=");
-    environ.split(|byte| *byte == 0).find_map(value)
 }
 
 fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
@@ -300,12 +309,11 @@ mod tests {
     #[test]
     fn a_variable_is_found_whole_or_not_at_all() {
         let environ = b"A=1\0REKINDLE_INSTANCE=ab/gateway\0B=\0";
-        assert!(contains_variable(environ, b"REKINDLE_INSTANCE=ab/gateway"));
-        assert!(!contains_variable(environ, b"REKINDLE_INSTANCE=ab/gate"));
-        assert!(!contains_variable(environ, b"INSTANCE=ab/gateway"));
-        assert_eq!(find_variable(environ, b"B"), Some(&b""[..]));
-        assert_eq!(find_variable(environ, b"REKINDLE_INSTANCE"), Some(&b"ab/gateway"[..]));
-        assert_eq!(find_variable(environ, b"REKINDLE"), None);
+        assert_eq!(find_variable(environ, "B"), Some(&b""[..]));
+        assert_eq!(find_variable(environ, "REKINDLE_INSTANCE"), Some(&b"ab/gateway"[..]));
+        for part in ["REKINDLE", "INSTANCE", "REKINDLE_INSTANCE=ab"] {
+            assert_eq!(find_variable(environ, part), None, "{part}");
+        }
     }
 
     proptest! {
@@ -314,7 +322,7 @@ mod tests {
             let _ = parse_stat(&bytes);
             let _ = parse_schedstat(&bytes);
             let _ = parse_socket_link(&bytes);
-            let _ = find_variable(&bytes, b"A");
+            let _ = find_variable(&bytes, "A");
             let _ = parse_listeners(&bytes).count();
         }
 

@@ -2,6 +2,8 @@
 //!
 //! It does not reap: the driver's reaper hands the end to the [`Registry`].
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ pub const PROBE_VARIABLE: &str = "REKINDLE_PROBE";
 const KILL_ROUNDS: usize = 50;
 const KILL_PAUSE: Duration = Duration::from_millis(2);
 
-/// How long a killed program is given to end before we go on without it.
+/// How long what was killed is given to end before we go on without it.
 const KILL_GRACE: Duration = Duration::from_secs(1);
 
 /// How a run went.
@@ -35,6 +37,8 @@ pub enum Ran {
 
 /// Runs a program for at most `timeout`. Then neither it nor anything that it started is alive,
 /// except a descendant that gave up group, parents and environment: that falls to the tree.
+///
+/// Dropped before, it kills all of that at once.
 pub async fn run(
     mut launchable: Launchable,
     timeout: Duration,
@@ -42,10 +46,9 @@ pub async fn run(
     registry: &Registry,
 ) -> Ran {
     static RUNS: AtomicU64 = AtomicU64::new(0);
-    let run = RUNS.fetch_add(1, Ordering::Relaxed);
-    let id = format!("{}/{}/{run}", mark.instance, mark.service);
+    let id = mark.of_run(RUNS.fetch_add(1, Ordering::Relaxed));
     // With the service's mark it would pass for a member of the tree.
-    launchable.env.remove(std::ffi::OsStr::new(MARK_VARIABLE));
+    launchable.env.remove(OsStr::new(MARK_VARIABLE));
     launchable.env.insert(PROBE_VARIABLE.into(), id.clone().into());
 
     let process = match spawn(launchable) {
@@ -53,18 +56,15 @@ pub async fn run(
         Err(error) => return Ran::CannotStart(error),
     };
     let mut end = registry.expect(process.pid);
-    let guard = KillOnDrop { pid: process.pid, registry: registry.clone() };
-    let entry = format!("{PROBE_VARIABLE}={id}").into_bytes();
+    let run = Run::begin(process.pid, id, registry);
     let ended = tokio::time::timeout(timeout, &mut end).await;
     if ended.is_err() {
-        // Before it ends, while what it started can still be told by its parents.
-        kill_remains(process.pid, &entry);
-        guard.kill();
+        run.kill();
         // One that does not end even now is reaped whenever it does.
         tokio::time::timeout(KILL_GRACE, &mut end).await.ok();
     }
     for _ in 0..KILL_ROUNDS {
-        if !kill_remains(process.pid, &entry) {
+        if !kill_each(&run.remains()) {
             break;
         }
         tokio::time::sleep(KILL_PAUSE).await;
@@ -76,41 +76,103 @@ pub async fn run(
     }
 }
 
-/// Kills the program, its descendants, and whatever has its mark; whether there was anything.
-fn kill_remains(main: u32, entry: &[u8]) -> bool {
+/// Ends whatever the runs of this mark's service have left, and waits up to a second for that.
+pub async fn clear(mark: &Mark) {
+    let is_left = |pid| proc::variable(pid, PROBE_VARIABLE).is_some_and(|run| mark.has_run(&run));
+    let cleared = async {
+        while kill_each(&remains(is_left)) {
+            tokio::time::sleep(KILL_PAUSE).await;
+        }
+    };
+    // What cannot be killed now dies as soon as the kernel lets it.
+    tokio::time::timeout(KILL_GRACE, cleared).await.ok();
+}
+
+/// A run that goes on. Dropped, because it is over or because nobody waits for it any more, it has
+/// killed what was left.
+struct Run {
+    main: u32,
+    id: String,
+    registry: Registry,
+}
+
+impl Run {
+    fn begin(main: u32, id: String, registry: &Registry) -> Self {
+        registry.begin(&id);
+        Self { main, id, registry: registry.clone() }
+    }
+
+    /// Kills until no new process appears.
+    fn kill(&self) {
+        let mut reached = BTreeSet::new();
+        for _ in 0..KILL_ROUNDS {
+            let mut fresh = self.remains();
+            fresh.retain(|process| reached.insert(*process));
+            if !kill_each(&fresh) {
+                break;
+            }
+        }
+        // Last, as what it started can be told by its parents only while it lives.
+        if self.main_is_ours() {
+            kill::group(self.main, Signal::KILL).ok();
+        }
+    }
+
+    fn remains(&self) -> Vec<Identified> {
+        let main = self.main_is_ours().then_some(self.main);
+        remains(|pid| {
+            Some(pid) == main
+                || proc::variable(pid, PROBE_VARIABLE).is_some_and(|run| run == self.id.as_bytes())
+        })
+    }
+
+    /// While it is registered it is not reaped, so that its pid and group are its own.
+    fn main_is_ours(&self) -> bool {
+        self.registry.holds(self.main)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.kill();
+        self.registry.over(&self.id);
+    }
+}
+
+/// The living processes for which `is_left` says yes, and what descends from them.
+///
+/// As a subreaper we are the parent of the first of them, so that one look at our own children
+/// mostly shows that there are none; the kernel may not list them, though.
+fn remains(is_left: impl Fn(u32) -> bool) -> Vec<Identified> {
+    let children = proc::children(std::process::id());
+    let first = children.map(|mut children| {
+        children.retain(|pid| is_left(*pid));
+        children
+    });
+    if first.as_ref().is_some_and(Vec::is_empty) {
+        return Vec::new();
+    }
     let world = World::look();
     let remains = world.select(|stat| {
         if stat.pid == world.own {
             return Some(false);
         }
-        (stat.pid == main || proc::has_variable(stat.pid, entry)).then_some(true)
+        let is_first = match &first {
+            Some(first) => first.contains(&stat.pid),
+            None => is_left(stat.pid),
+        };
+        is_first.then_some(true)
     });
-    for stat in &remains {
+    remains.iter().map(Identified::from).collect()
+}
+
+/// Whether there was anything to kill.
+fn kill_each(processes: &[Identified]) -> bool {
+    for process in processes {
         // ESRCH: it has just ended.
-        kill::exactly(Identified::from(stat), Signal::KILL).ok();
+        kill::exactly(*process, Signal::KILL).ok();
     }
-    !remains.is_empty()
-}
-
-/// Kills the program's group when the wait for it is given up.
-struct KillOnDrop {
-    pid: u32,
-    registry: Registry,
-}
-
-impl KillOnDrop {
-    fn kill(&self) {
-        // While it is registered it is not reaped, so that its pid and group are its own.
-        if self.registry.holds(self.pid) {
-            kill::group(self.pid, Signal::KILL).ok();
-        }
-    }
-}
-
-impl Drop for KillOnDrop {
-    fn drop(&mut self) {
-        self.kill();
-    }
+    !processes.is_empty()
 }
 
 #[cfg(test)]
@@ -121,15 +183,24 @@ mod tests {
 
     use super::*;
     use crate::process::reaper;
-    use crate::process::testing::{alone, sh, until};
+    use crate::process::testing::{Started, alone, sh, until};
 
     fn mark() -> Mark {
         // Tests run beside each other, and instances are told apart by their ids.
         Mark { instance: format!("{:032x}", std::process::id()), service: "gateway".to_owned() }
     }
 
-    /// Runs with a reaper beside it, as under the driver, and checks that nothing is left.
     fn ran(launchable: Launchable, timeout: Duration) -> Ran {
+        ran_unless(launchable, timeout, std::future::pending()).expect("it is waited for")
+    }
+
+    /// Runs with a reaper beside it, as under the driver, gives it up when `lost` is ready, and
+    /// checks that nothing is left.
+    fn ran_unless(
+        launchable: Launchable,
+        timeout: Duration,
+        lost: impl Future<Output = ()>,
+    ) -> Option<Ran> {
         reaper::adopt_orphans().expect("allowed");
         let registry = Registry::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -146,7 +217,8 @@ mod tests {
                 }
             };
             tokio::select! {
-                ran = run(launchable, timeout, &mark, &registry) => ran,
+                ran = run(launchable, timeout, &mark, &registry) => Some(ran),
+                () = lost => None,
                 () = reaping => unreachable!(),
             }
         });
@@ -177,6 +249,41 @@ mod tests {
             deaf.cwd = Some(scratch.path().to_owned());
             assert_eq!(ran(deaf, Duration::from_millis(500)), Ran::TimedOut);
             assert!(fs::exists(scratch.path().join("ready")).expect("readable"));
+        });
+    }
+
+    #[test]
+    fn a_program_that_nobody_waits_for_any_more_is_killed_with_all_that_it_started() {
+        alone(|| {
+            let scratch = tempfile::tempdir().expect("a directory");
+            let mut detached =
+                sh("setsid sleep 60 & (setsid sh -c 'echo > ready; exec sleep 60' &); wait");
+            detached.cwd = Some(scratch.path().to_owned());
+            let ready = scratch.path().join("ready");
+            let lost = async {
+                while !ready.exists() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            assert_eq!(ran_unless(detached, Duration::from_mins(1), lost), None);
+        });
+    }
+
+    #[test]
+    fn what_earlier_runs_left_is_cleared_and_nothing_else() {
+        alone(|| {
+            reaper::adopt_orphans().expect("allowed");
+            let started = |run: &str| {
+                let mut sleep = sh("exec sleep 60");
+                sleep.env.insert(PROBE_VARIABLE.into(), run.into());
+                Started::new(sleep)
+            };
+            let (mark, other) = (mark(), Mark { service: "gate".to_owned(), ..mark() });
+            let (left, others) = (started(&mark.of_run(7)), started(&other.of_run(7)));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(clear(&mark));
+            assert_eq!(left.wait(), Exit::Signal(9));
+            assert!(proc::stat(others.0.pid).is_some_and(|stat| stat.is_alive()));
         });
     }
 

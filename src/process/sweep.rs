@@ -137,8 +137,7 @@ fn by_mark(pid: u32, mark: &Mark) -> Option<bool> {
     if let Some(value) = proc::variable(pid, MARK_VARIABLE) {
         return Some(value == ours);
     }
-    let run = proc::variable(pid, PROBE_VARIABLE)?;
-    Some(run.strip_prefix(&ours[..]).is_some_and(|rest| rest.starts_with(b"/")))
+    proc::variable(pid, PROBE_VARIABLE).map(|run| mark.has_run(&run))
 }
 
 fn signal_each(processes: &BTreeSet<Identified>, signal: Signal) {

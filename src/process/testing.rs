@@ -42,6 +42,19 @@ pub(crate) fn alone_as_init(body: impl FnOnce()) {
     }
 }
 
+/// Runs a test as root in a process of its own that may not look into other users' processes, as
+/// in most containers, where that is allowed.
+pub(crate) fn alone_as_contained_root(body: impl FnOnce()) {
+    if root() {
+        again(body, |program, test| {
+            let rights = "-all,+chown,+dac_override,+fowner,+kill,+setgid,+setuid,+setpcap";
+            let setpriv = ["setpriv", "--bounding-set", rights];
+            let test = [&program, &test, "--exact", "--nocapture"];
+            setpriv.iter().copied().chain(test).map(str::to_owned).collect()
+        });
+    }
+}
+
 fn again(body: impl FnOnce(), argv: impl FnOnce(String, String) -> Vec<String>) {
     if std::env::var_os(ALONE).is_some() {
         return body();

@@ -15,7 +15,7 @@ use super::kill::{self, Identified};
 use super::proc::{self, Stat};
 use super::run::PROBE_VARIABLE;
 use super::world::{Ids, World};
-use super::{Mark, Process, Registry, reaper};
+use super::{MARK_VARIABLE, Mark, Process, Registry, reaper};
 use crate::supervisor::Signal;
 
 /// How often a kill looks for processes that were forked meanwhile.
@@ -50,7 +50,7 @@ pub struct Tree {
     main: Option<Process>,
     members: BTreeMap<u32, Stat>,
     ids: Ids,
-    marked: BTreeMap<Identified, bool>,
+    origins: BTreeMap<Identified, Origin>,
     delay: DelayMeter,
 }
 
@@ -66,12 +66,12 @@ impl Tree {
             main: None,
             members: BTreeMap::new(),
             ids: Ids::default(),
-            marked: BTreeMap::new(),
+            origins: BTreeMap::new(),
             delay: DelayMeter::default(),
         }
     }
 
-    /// Never takes what this registry holds, nor what came from it, for a member.
+    /// Never takes what this registry holds, nor what came from it, for a member, while it goes on.
     #[must_use]
     pub fn beside(self, registry: Registry) -> Self {
         Self { beside: registry, ..self }
@@ -234,7 +234,7 @@ impl Tree {
             self.is_member_itself(stat, &world, &inside).then_some(true)
         });
         self.members = members.into_iter().map(|stat| (stat.pid, stat)).collect();
-        self.marked.retain(|process, _| world.has(*process));
+        self.origins.retain(|process, _| world.has(*process));
         for member in self.members.values() {
             for id in [member.group, member.session] {
                 if id > 1 && !world.own_ids.contains(&id) {
@@ -266,20 +266,57 @@ impl Tree {
         match self.orphans {
             Orphans::AllOurs => {
                 stat.ppid == world.own
-                    && !self.is_marked(process, |pid| proc::variable(pid, PROBE_VARIABLE).is_some())
+                    && match self.origin(process) {
+                        Origin::Run(run) => !self.beside.goes_on(&run),
+                        Origin::Tree | Origin::Unknown => true,
+                    }
             }
             Orphans::OnlyIdentified => {
-                let entry = self.mark.entry();
                 self.ids.contains(stat.group)
                     || self.ids.contains(stat.session)
-                    || self.is_marked(process, |pid| proc::has_variable(pid, &entry))
+                    || match self.origin(process) {
+                        Origin::Tree => true,
+                        // What a run that is over left behind falls to the tree.
+                        Origin::Run(run) => self.mark.has_run(&run) && !self.beside.goes_on(&run),
+                        Origin::Unknown => false,
+                    }
             }
         }
     }
 
-    /// What a process' environment says never changes, and reading it is dear.
-    fn is_marked(&mut self, process: Identified, look: impl FnOnce(u32) -> bool) -> bool {
-        *self.marked.entry(process).or_insert_with(|| look(process.pid))
+    /// Reading an environment is dear, and what a process was started with is kept until it execs.
+    /// One that execs keeps its origin: whoever wants to escape can do so in other ways, too. But
+    /// what could not be read, as in the middle of an exec, is read again the next time.
+    fn origin(&mut self, process: Identified) -> Origin {
+        if let Some(origin) = self.origins.get(&process) {
+            return origin.clone();
+        }
+        let Some(environ) = proc::environ(process.pid) else { return Origin::Unknown };
+        let origin = Origin::of(&environ, &self.mark);
+        self.origins.insert(process, origin.clone());
+        origin
+    }
+}
+
+/// Where a process comes from, by what its environment says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Origin {
+    /// It has our mark.
+    Tree,
+    /// A probe's program started it: in this run.
+    Run(Vec<u8>),
+    /// It says nothing about that, or cannot be read.
+    Unknown,
+}
+
+impl Origin {
+    fn of(environ: &[u8], mark: &Mark) -> Self {
+        let ours = mark.value().into_encoded_bytes();
+        if proc::find_variable(environ, MARK_VARIABLE) == Some(&ours) {
+            return Self::Tree;
+        }
+        let run = proc::find_variable(environ, PROBE_VARIABLE);
+        run.map_or(Self::Unknown, |run| Self::Run(run.to_vec()))
     }
 }
 

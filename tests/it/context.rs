@@ -2,6 +2,7 @@
 
 use rustix::process::Signal;
 
+use crate::support::rekindle::WARN;
 use crate::support::{Config, World, has_tool, is_root, processes};
 
 /// Runs `script` with these keys and returns what it printed.
@@ -167,6 +168,33 @@ fn a_dropped_user_has_exactly_its_own_groups() {
     rekindle.wait_state("healthy");
 
     assert_eq!(world.read("out"), "65534\n12\n");
+}
+
+#[test]
+fn a_user_without_rights_or_a_home_can_run_it_as_itself() {
+    if !(is_root("becoming another user") && has_tool("setpriv")) {
+        return;
+    }
+    let world = World::new();
+    let out = world.write("out", "");
+    std::os::unix::fs::chown(&out, Some(65534), None).expect("chown");
+    let config = Config::script(&format!("id -u > {out}; id -g >> {out}; exec sleep 1000"))
+        .with("user = \"65534\"\ngroup = \"65534\"");
+    let run = world.prepare(&config);
+    let mut command = world.command("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    command.arg(run.get_program()).args(run.get_args());
+    for place in ["HOME", "XDG_STATE_HOME", "STATE_DIRECTORY", "RUNTIME_DIRECTORY"] {
+        command.env_remove(place);
+    }
+    let mut rekindle = world.start(command);
+
+    // There is no control socket to ask.
+    rekindle.wait_said(&["cannot put a control socket anywhere", WARN]);
+    rekindle.wait("the child runs", || world.lines("out").len() == 2);
+
+    assert_eq!(world.read("out"), "65534\n65534\n");
+    assert_eq!(rekindle.stop().0, 0);
 }
 
 #[test]

@@ -171,6 +171,29 @@ fn a_state_directory_that_cannot_be_written_costs_one_warning() {
     assert!(warnings[0].contains(WARN), "{warnings:?}");
 }
 
+#[test]
+fn a_state_directory_that_cannot_be_written_yet_still_has_one_supervisor() {
+    let world = World::new();
+    // As on a full disk, the directory and the lock are there, but nothing can be written.
+    std::fs::create_dir_all(world.path("state/instance.new")).expect("a directory in the way");
+    let config = Config::script("exec sleep 1000");
+    let first = world.run(&config);
+    first.wait_state("healthy");
+    first.wait_said(&[&world.at("state"), WARN, "is tried again"]);
+
+    let mut command: Command = world.prepare(&config);
+    command.env("RUNTIME_DIRECTORY", world.path("run2"));
+    let mut second = world.start(command);
+    second.wait_said(&[&world.at("state"), &format!("pid {}", first.pid())]);
+    assert!(processes::children(second.pid()).is_empty(), "nothing is started meanwhile");
+    second.stop();
+
+    std::fs::remove_dir(world.path("state/instance.new")).expect("it is empty");
+    let child = world.processes_like("sleep 1000")[0];
+    processes::send(child, rustix::process::Signal::KILL);
+    first.wait("the next launch is recorded", || world.lines("state/instance").len() >= 3);
+}
+
 /// A child whose gateway runs in a session of its own, so that it survives both of them.
 fn detached(world: &World, port: u16) -> Config {
     let pid = world.at("pid");

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::process::testing::{
-    Started, alone, alone_on_terminal, output, pipe, root, sh, until, wait,
+    Started, alone, alone_as_contained_root, alone_on_terminal, output, pipe, root, sh, until, wait,
 };
 use crate::process::{Env, Sink, proc, user};
 
@@ -148,15 +148,61 @@ fn each_error_names_its_step() {
             Step::Limits,
             libc::EINVAL,
         ),
-        (
-            Launchable { cgroup: Some(fs::File::open("/").expect("/").into()), ..sh("true") },
-            Step::Cgroup,
-            libc::EBADF,
-        ),
     ] {
         let error = spawn(launchable).expect_err("it cannot be started");
         assert_eq!((error.step, error.errno.0), (step, errno), "{error}");
     }
+}
+
+#[test]
+fn a_cgroup_that_cannot_be_joined_is_left_out() {
+    let closed = fs::File::open("/dev/null").expect("there").into();
+    let (exit, text) = output(Launchable { cgroup: Some(closed), ..sh("echo started") });
+    assert_eq!((exit, text.as_str()), (Exit::Code(0), "started\n"));
+}
+
+#[test]
+fn who_is_the_user_already_needs_no_right_to_become_it() {
+    if !root() {
+        return;
+    }
+    let me = || user::resolve(Some("65534"), Some("65533")).expect("numbers");
+    alone(move || {
+        let nobody = me().expect("given");
+        rustix::thread::set_thread_groups(&[nobody.gid]).expect("root");
+        rustix::thread::set_thread_res_gid(nobody.gid, nobody.gid, nobody.gid).expect("root");
+        rustix::thread::set_thread_res_uid(nobody.uid, nobody.uid, nobody.uid).expect("root");
+        let ours = || Launchable { identity: me(), ..sh("") };
+        assert_eq!(status(ours(), "Uid"), "65534\t65534\t65534\t65534");
+        assert_eq!(status(ours(), "Gid"), "65533\t65533\t65533\t65533");
+        for other in [("65532", "65533"), ("65534", "65532")] {
+            let identity = user::resolve(Some(other.0), Some(other.1)).expect("numbers");
+            let error = spawn(Launchable { identity, ..sh("") }).expect_err("not allowed");
+            assert_eq!((error.step, error.errno.0), (Step::Groups, libc::EPERM));
+        }
+    });
+}
+
+#[test]
+fn root_in_a_container_reads_the_environment_of_a_user_that_it_has_started() {
+    alone_as_contained_root(|| {
+        let identity = user::resolve(Some("65534"), Some("65533")).expect("numbers");
+        let mut other = Launchable { identity, ..sh("exec sleep 60") };
+        other.env.insert("WHOSE".into(), "ours".into());
+        let other = Started::new(other);
+        rustix::process::set_parent_process_death_signal(Some(Signal::TERM)).expect("a signal");
+        let denied = fs::read(format!("/proc/{}/environ", other.0.pid)).expect_err("not allowed");
+        assert_eq!(denied.kind(), io::ErrorKind::PermissionDenied);
+
+        assert_eq!(proc::variable(other.0.pid, "WHOSE"), Some(b"ours".to_vec()));
+
+        let dumpable = rustix::process::dumpable_behavior().expect("the kernel says it");
+        assert_eq!(dumpable, rustix::process::DumpableBehavior::Dumpable);
+        let death_signal = rustix::process::parent_process_death_signal();
+        assert_eq!(death_signal, Ok(Some(Signal::TERM)));
+        let own = status(sh(""), "Uid");
+        assert_eq!(own, "0\t0\t0\t0", "we are root again");
+    });
 }
 
 #[test]

@@ -235,6 +235,39 @@ fn what_is_registered_beside_the_tree_is_no_member_nor_what_came_from_it() {
 }
 
 #[test]
+fn what_a_probe_left_behind_falls_to_the_tree_once_its_run_is_over() {
+    for orphans in [Orphans::AllOurs, Orphans::OnlyIdentified] {
+        let mut tree = Tree::new(mark(), Number::TERM, orphans);
+        let registry = Registry::default();
+        tree = tree.beside(registry.clone());
+        let run = mark().of_run(3);
+        let mut left = sh("exec sleep 60");
+        left.env.insert(PROBE_VARIABLE.into(), run.clone().into());
+        let left = Started::new(left);
+        registry.begin(&run);
+        let is_member = |tree: &mut Tree| pids(tree).contains(&left.0.pid);
+        assert!(!is_member(&mut tree), "{orphans:?}");
+        registry.over(&run);
+        assert!(is_member(&mut tree), "{orphans:?}");
+    }
+}
+
+#[test]
+fn a_process_in_the_middle_of_an_exec_is_asked_again() {
+    let mut tree = Tree::new(mark(), Number::TERM, Orphans::OnlyIdentified);
+    let marked = Started::new(marked("exec sleep 60"));
+    let process = Identified { pid: marked.0.pid, start_time: marked.0.start_time };
+    // Dead and not reaped, a process has as little to show as in the middle of an exec.
+    let dead = Started::new(sh("exit 0"));
+    until("it is dead", || proc::stat(dead.0.pid).is_some_and(|stat| !stat.is_alive()));
+    let unreadable = Identified { pid: dead.0.pid, start_time: dead.0.start_time };
+    assert_eq!(tree.origin(unreadable), Origin::Unknown);
+    assert!(tree.origins.is_empty(), "that was no answer");
+    assert_eq!(tree.origin(process), Origin::Tree);
+    assert!(tree.origins.contains_key(&process));
+}
+
+#[test]
 fn the_run_delay_never_shrinks_when_members_come_and_go() {
     with_tree(Orphans::AllOurs, |tree, scratch| {
         let burn = "for i in 1 2 3 4; do (while :; do :; done) & done; echo > ready; wait";
@@ -287,6 +320,8 @@ fn a_cgroup_holds_what_left_everything_else_and_dies_at_once() {
             pids(tree) == [inside]
         });
         assert!(!tree.is_gone());
+        let holds = |pid| tree.cgroup().expect("given").holds(pid);
+        assert!(holds(inside) && !holds(std::process::id()));
         tree.cgroup().expect("given").kill();
         until_gone(tree);
         until("it is empty", || tree.cgroup().expect("given").remove().is_ok());
