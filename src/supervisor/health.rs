@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::backoff::Dice;
-use super::event::{FailKind, Moment, Verdict, Why};
+use super::event::{Moment, Verdict};
 use super::policy::ProbePolicy;
+use super::words::{FailKind, Why};
 
 /// A probe that has not answered so long after its own timeout never will.
 const LOST_AFTER: Duration = Duration::from_secs(1);

@@ -1,9 +1,11 @@
 //! What probe answers lead to: coming up, staying up, healing.
 
-use super::event::{Action, Fact, FailKind, Incarnation, Program, Role, StopCause, Verdict, Why};
+use super::event::{Action, Incarnation, StopCause, Verdict};
+use super::fact::Fact;
 use super::health::{Effect, Readiness, Watch};
 use super::phase::Phase;
 use super::policy::ProbePolicy;
+use super::words::{FailKind, Program, Role, Why};
 use super::{Repair, Supervisor, Turn};
 
 impl Supervisor {
