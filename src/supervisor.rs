@@ -177,16 +177,6 @@ impl Supervisor {
         }
     }
 
-    /// Where we are.
-    pub const fn phase(&self) -> &Phase {
-        &self.phase
-    }
-
-    /// The number of the current attempt since the last stable run, from 1.
-    pub const fn attempt(&self) -> u32 {
-        self.pace.attempt
-    }
-
     /// How many restarts the budget has left, if there is one.
     pub fn restarts_left(&self, now: Moment) -> Option<u32> {
         self.policy.budget.map(|budget| self.pace.left(now, budget))

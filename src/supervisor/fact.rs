@@ -96,13 +96,18 @@ pub enum Fact {
         /// Why not.
         why: Why,
     },
-    /// No probe could tell anything for ten periods.
+    /// A probe could not tell anything for ten periods. It is over with the launch at the latest.
     Blind {
+        /// Which.
+        role: Role,
         /// What the last one said.
         why: Why,
     },
-    /// Probes can tell again.
-    Sighted,
+    /// A blind probe can tell again.
+    Sighted {
+        /// Which.
+        role: Role,
+    },
     /// Readiness changed.
     Ready(bool),
     /// The child's main process ended.
@@ -156,7 +161,7 @@ pub enum Fact {
     },
     /// We or the machine slept: verdicts of this round and the next are doubted.
     CameLate {
-        /// By how much, as far as our own clock shows it.
+        /// By how much, as far as our own clock shows it: not at all if the machine was suspended.
         by: Duration,
     },
     /// An operator wants it stopped.

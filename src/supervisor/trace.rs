@@ -90,8 +90,8 @@ fn told(fact: Fact) -> String {
         Fact::ProbeRecovered { failures } => format!("recovered from {failures}"),
         Fact::Unhealthy { kind, failures } => format!("unhealthy after {failures} ({kind})"),
         Fact::RestartAvoided { why } => format!("restart avoided: {why}"),
-        Fact::Blind { why } => format!("blind: {why}"),
-        Fact::Sighted => "sighted".to_owned(),
+        Fact::Blind { role, why } => format!("{role} blind: {why}"),
+        Fact::Sighted { role } => format!("{role} sighted"),
         Fact::Ready(ready) => if ready { "ready" } else { "not ready" }.to_owned(),
         Fact::Exited { exit, expected: true, .. } => format!("ended as told: {exit}"),
         Fact::Exited { exit, expected: false, .. } => format!("ended by itself: {exit}"),
@@ -105,6 +105,7 @@ fn told(fact: Fact) -> String {
         }
         Fact::PortHeld { pid, launching_anyway: true } => format!("port held by {pid}, go on"),
         Fact::PortHeld { pid, launching_anyway: false } => format!("port held by {pid}"),
+        Fact::CameLate { by: Duration::ZERO } => "was suspended".to_owned(),
         Fact::CameLate { by } => format!("late by {}", secs(by)),
         Fact::StopRequested { again: false } => "asked to stop".to_owned(),
         Fact::StopRequested { again: true } => "asked to stop at once".to_owned(),
