@@ -12,7 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -25,7 +25,7 @@ use crate::threads::{self, spawn_supervised};
 
 pub use listen::HolderOf;
 
-use listen::Doors;
+use listen::{Doors, SocketFile};
 
 /// Histograms' samples are drained so often, should nobody scrape; each time wakes the machine.
 const UPKEEP: Duration = Duration::from_secs(30);
@@ -57,15 +57,10 @@ pub struct Handle {
     pipes: UnboundedSender<Source>,
     open: Arc<OpenPipes>,
     tail: Arc<Tail>,
-    address: Option<SocketAddr>,
+    control: Arc<OnceLock<SocketFile>>,
 }
 
 impl Handle {
-    /// Where TCP is served, unless it is off or was busy at the start.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.address
-    }
-
     /// Passes what comes out of `pipe` on to our own `stream` until its writers are gone.
     pub fn pump(&self, stream: Stream, pipe: OwnedFd) {
         self.open.opened();
@@ -79,6 +74,12 @@ impl Handle {
         self.open.wait_for_none(patience)
     }
 
+    /// Removes the control socket's file, if it is ours: to be called when we are about to end.
+    pub fn remove_control_socket(&self) {
+        // One that stays is taken for what it is by the next run.
+        self.control.get().map(SocketFile::remove).transpose().ok();
+    }
+
     /// The child's last output.
     pub fn tail(&self) -> &Tail {
         &self.tail
@@ -89,11 +90,12 @@ impl Handle {
 pub fn start(setup: Setup) -> io::Result<Handle> {
     let mut doors = Doors::new(setup.listen, setup.control.clone());
     doors.open(&setup.teller, setup.holder_of);
-    let address = doors.address();
+    let control = doors.file();
     let (pipes, received) = unbounded_channel();
     let (open, tail) = (Arc::new(OpenPipes::default()), Arc::new(Tail::default()));
     let work = Work {
-        pipes: Mutex::new(Pipes { received, known: Vec::new() }),
+        received: Mutex::new(received),
+        unread: Arc::default(),
         doors: Mutex::new(doors),
         open: Arc::clone(&open),
         tail: Arc::clone(&tail),
@@ -108,21 +110,18 @@ pub fn start(setup: Setup) -> io::Result<Handle> {
             teller.note(&Note::ThreadPanicked { thread: threads::HTTP, message, again_in });
         },
     )?;
-    Ok(Handle { pipes, open, tail, address })
+    Ok(Handle { pipes, open, tail, control })
 }
 
 /// What survives a panic of the thread: open sockets and pipes are served again.
 struct Work {
     setup: Setup,
     doors: Mutex<Doors>,
-    pipes: Mutex<Pipes>,
+    received: Mutex<UnboundedReceiver<Source>>,
+    /// The pipes that have not been read to their ends.
+    unread: Arc<Mutex<Vec<Source>>>,
     open: Arc<OpenPipes>,
     tail: Arc<Tail>,
-}
-
-struct Pipes {
-    received: UnboundedReceiver<Source>,
-    known: Vec<Source>,
 }
 
 impl Work {
@@ -148,26 +147,23 @@ impl Work {
 
     #[expect(clippy::await_holding_lock, reason = "taken once for the life of the thread")]
     async fn pump_pipes(&self) {
-        let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
-        for source in &pipes.known {
-            self.spawn_pump(source.clone());
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let unread = lock(&self.unread).clone();
+        for source in unread {
+            self.spawn_pump(source);
         }
-        while let Some(source) = pipes.received.recv().await {
-            // A pipe that only we still hold has been read to its end.
-            pipes.known.retain(|known| Arc::strong_count(&known.pipe) > 1);
-            pipes.known.push(source.clone());
+        while let Some(source) = received.recv().await {
+            lock(&self.unread).push(source.clone());
             self.spawn_pump(source);
         }
     }
 
     fn spawn_pump(&self, source: Source) {
         let (writers, tail) = (self.setup.writers.clone(), Arc::clone(&self.tail));
-        let open = Arc::clone(&self.open);
+        let (open, unread) = (Arc::clone(&self.open), Arc::clone(&self.unread));
         tokio::spawn(async move {
-            let stream = source.stream;
-            if let Err(error) = pump(source, writers, tail).await {
-                tracing::warn!("cannot read the child's {}: {error}", stream.label());
-            }
+            pump(&source, &writers, &tail).await;
+            lock(&unread).retain(|other| !Arc::ptr_eq(&other.pipe, &source.pipe));
             open.ended();
         });
     }
@@ -190,6 +186,10 @@ impl Work {
             }
         }
     }
+}
+
+fn lock(unread: &Mutex<Vec<Source>>) -> MutexGuard<'_, Vec<Source>> {
+    unread.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A time during which output was being dropped.

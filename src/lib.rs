@@ -25,4 +25,5 @@ pub mod state;
 pub mod status;
 pub mod supervisor;
 pub mod tally;
+mod text;
 pub mod threads;

@@ -22,6 +22,7 @@ use crate::clock;
 use crate::config::{LogFormat, LogLevel};
 use crate::metrics::{Metric, Metrics};
 use crate::output::{Lane, Queue, Stream, Writers};
+use crate::text::one_line;
 
 /// Starts logging to stderr, for the whole process and once; panics are logged too.
 ///
@@ -193,11 +194,6 @@ fn paint(level: Level) -> &'static str {
         Level::DEBUG => "\x1b[34m",
         Level::TRACE => "\x1b[35m",
     }
-}
-
-/// What came from outside (a path, an answer) must neither end the line nor drive the terminal.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn timestamp(wall: Duration) -> String {

@@ -167,7 +167,7 @@ pub fn find_control_socket(
     }
     if instances.len() > 1 {
         // Those that were killed have left their sockets behind.
-        instances.retain(|_, path| is_answered(path));
+        instances.retain(|_, path| is_answered(path).unwrap_or(true));
     }
     let names: Vec<_> = instances.keys().cloned().collect();
     if names.len() > 1 {
@@ -197,14 +197,16 @@ fn is_usable(directory: &Path) -> bool {
     })
 }
 
-/// Whether somebody listens on the socket at `path`; one who is too busy to accept counts.
-fn is_answered(path: &Path) -> bool {
-    let connected = || {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        connect(&socket, &SocketAddrUnix::new(path)?)
-    };
-    !matches!(connected(), Err(Errno::CONNREFUSED | Errno::NOENT))
+/// Whether somebody listens on the socket at `path`, without waiting for him; one who is too busy
+/// to accept counts.
+pub(crate) fn is_answered(path: &Path) -> rustix::io::Result<bool> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&socket, &SocketAddrUnix::new(path)?) {
+        Ok(()) | Err(Errno::AGAIN) => Ok(true),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn whom(name: Option<&str>) -> String {

@@ -19,6 +19,7 @@ use rustix::io::Errno as Os;
 use crate::config;
 use crate::config::ProbeTarget;
 use crate::supervisor::{Errno, Exit, FailKind, Moment, Verdict, Why};
+use crate::text::short_line;
 
 use self::heartbeat::Heartbeat;
 use self::http::HttpProber;
@@ -41,7 +42,7 @@ pub struct Answer {
 
 impl Answer {
     fn new(verdict: Verdict, detail: impl AsRef<str>) -> Self {
-        let detail = one_line(detail.as_ref(), MAX_DETAIL);
+        let detail = short_line(detail.as_ref(), MAX_DETAIL);
         Self { verdict, detail, status: None, body_head: None }
     }
 }
@@ -156,17 +157,6 @@ pub fn exec_verdict(outcome: ExecOutcome) -> Verdict {
             })
         }
     }
-}
-
-/// `text` on one line of at most `most` bytes, with an ellipsis where it was cut.
-pub(crate) fn one_line(text: &str, most: usize) -> String {
-    const ELLIPSIS: char = '…';
-    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if line.len() > most {
-        line.truncate(line.floor_char_boundary(most.saturating_sub(ELLIPSIS.len_utf8())));
-        line.push(ELLIPSIS);
-    }
-    line
 }
 
 fn no_answer_within(timeout: Duration) -> Answer {

@@ -11,6 +11,7 @@
 mod facts;
 mod note;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub struct Reporter {
     /// How long a launch may take to come up.
     startup_timeout: Duration,
     has_readiness: bool,
+    /// The probes that cannot tell anything about this launch.
+    blind: BTreeSet<&'static str>,
     /// Why the current attempt is made.
     reason: Reason,
     hook_path: Option<PathBuf>,
@@ -61,6 +64,7 @@ impl Reporter {
             notify,
             startup_timeout: service.policy.startup_timeout,
             has_readiness: service.policy.readiness.is_some(),
+            blind: BTreeSet::new(),
             reason: Reason::Start,
             hook_path: service.boot_hook.as_ref().map(|hook| hook.path.clone()),
             hook_began: None,
@@ -178,11 +182,6 @@ impl Reporter {
     /// An edge has something to tell.
     pub fn note(&self, note: &Note) {
         self.teller.note(note);
-    }
-
-    /// For edges on other threads.
-    pub fn teller(&self) -> &Teller {
-        &self.teller
     }
 
     /// What the tally made of a fact.

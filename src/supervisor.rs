@@ -15,12 +15,14 @@
 
 mod backoff;
 mod event;
+mod fact;
 mod health;
 mod launch;
 mod phase;
 mod policy;
 mod stop;
 mod verdict;
+mod words;
 
 #[cfg(test)]
 mod check;
@@ -41,8 +43,10 @@ use std::time::Duration;
 
 pub use backoff::Dice;
 pub use event::*;
+pub use fact::*;
 pub use phase::{Phase, Step, Stopping};
 pub use policy::*;
+pub use words::*;
 
 use backoff::Pace;
 use health::Doubt;
@@ -172,16 +176,6 @@ impl Supervisor {
             | Phase::Stopping(_)
             | Phase::Finished => None,
         }
-    }
-
-    /// Where we are.
-    pub const fn phase(&self) -> &Phase {
-        &self.phase
-    }
-
-    /// The number of the current attempt since the last stable run, from 1.
-    pub const fn attempt(&self) -> u32 {
-        self.pace.attempt
     }
 
     /// How many restarts the budget has left, if there is one.

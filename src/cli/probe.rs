@@ -11,8 +11,9 @@ use std::time::Duration;
 use super::ProbeArgs;
 use crate::config::{HttpProbe, Probe, ProbeTarget, StatusSet};
 use crate::paths::{self, Environment};
-use crate::probe::{Answer, Prober, one_line};
+use crate::probe::{Answer, Prober};
 use crate::supervisor::{Moment, Verdict};
+use crate::text::short_line;
 
 /// The longest line that is printed, in bytes without its end.
 const MAX_LINE: usize = 200;
@@ -62,7 +63,7 @@ impl From<&ProbeArgs> for Question {
 pub fn run(args: &ProbeArgs) -> ExitCode {
     let (code, line) = ask(&Question::from(args), args.timeout, &Environment::of_process());
     // A HEALTHCHECK whose output nobody reads is still judged by its exit code.
-    writeln!(io::stdout(), "{}", one_line(&line, MAX_LINE)).ok();
+    writeln!(io::stdout(), "{}", short_line(&line, MAX_LINE)).ok();
     ExitCode::from(code)
 }
 

@@ -28,8 +28,9 @@ use crate::status::Shared;
 const LOCK_PATIENCE: Duration = Duration::from_mins(1);
 const LOCK_AGAIN: Duration = Duration::from_millis(500);
 
-/// The last log lines get so long to be written when stderr is slow.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+/// Each stream gets so long for its last bytes when it is not being read. With the drain below it
+/// must stay well within the one second that a stop may take beyond `stop_timeout`.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(200);
 
 /// The child's last output gets so long to be read once its tree is gone: a moment, unless a
 /// stranger holds the other end.
@@ -171,6 +172,7 @@ impl House {
         }
         // The child's last words may still be on their way.
         pipes.drain(DRAIN_PATIENCE);
+        pipes.remove_control_socket();
         self.teller.note(&Note::Ended { code });
         Ok(code)
     }

@@ -2,7 +2,7 @@
 //!
 //! The reader takes defaults and unknown-key detection from it, `rekindle run` its flags and
 //! environment variables, and the reference and the commented example file are printed from it.
-//! What a value means once it is read is not said here but in `build`.
+//! What a value means once it is read is not said here but in `service`, `policy` and `probes`.
 
 /// One key of the file.
 #[derive(Debug)]

@@ -95,22 +95,34 @@ fn when_it_hangs(policy: &Policy) -> String {
         return "nothing: there is no liveness probe".into();
     };
     let ProbePolicy { period, timeout, failure_threshold, .. } = probe;
+    // Up to a period until the first that fails; a probe that is slow to fail holds up the next.
+    let between = period.max(timeout).saturating_mul(failure_threshold.saturating_sub(1));
     format!(
         "acted on within {} ({failure_threshold} failed probes, one every {}, up to {} each), \
-         then taken down within {} and started again",
-        format_duration(period.saturating_mul(failure_threshold).saturating_add(timeout)),
+         then taken down within {} and {}",
+        format_duration(period.saturating_add(between).saturating_add(timeout)),
         format_duration(period),
         format_duration(timeout),
         format_duration(policy.unhealthy_stop_timeout),
+        what_follows(policy),
     )
+}
+
+/// What becomes of a child that was taken down.
+fn what_follows(policy: &Policy) -> &'static str {
+    match policy.restart {
+        RestartPolicy::Always | RestartPolicy::OnFailure => "started again",
+        RestartPolicy::Never => "the run ends with its exit code",
+    }
 }
 
 fn when_it_never_serves(policy: &Policy) -> String {
     match policy.startup {
         None => "not seen: there is no startup probe".into(),
         Some(_) => format!(
-            "taken down {} after its launch and started again",
-            format_duration(policy.startup_timeout)
+            "taken down {} after its launch and {}",
+            format_duration(policy.startup_timeout),
+            what_follows(policy),
         ),
     }
 }
@@ -127,6 +139,9 @@ fn when_it_is_back(policy: &Policy) -> String {
 }
 
 fn exit_codes(policy: &Policy) -> String {
+    if policy.restart == RestartPolicy::Never {
+        return "each ends the run".into();
+    }
     let mut told = BTreeSet::new();
     let mut rules = Vec::new();
     for rule in &policy.exit_rules {
@@ -228,7 +243,28 @@ mod tests {
 
     #[test]
     fn a_run_that_ends_with_its_child_says_so() {
-        let plan = planned("restart = \"never\"");
-        assert!(plan.contains("it dies          the run ends with its exit code\n"), "{plan}");
+        let plan = planned("restart = \"never\"\nhealth = \"http://127.0.0.1:18789/health\"");
+        for line in [
+            "it dies          the run ends with its exit code\n",
+            "each), then taken down within 5s and the run ends with its exit code\n",
+            "it never serves  taken down 10m after its launch and the run ends with its exit code\n",
+            "exit codes       each ends the run\n",
+        ] {
+            assert!(plan.contains(line), "{line:?} is not in {plan}");
+        }
+        assert!(!plan.contains("started again"), "{plan}");
+    }
+
+    #[test]
+    fn a_probe_that_is_slow_to_fail_holds_up_the_next_and_is_reckoned_with() {
+        for (period, timeout, within) in
+            [("10s", "5s", "35s"), ("10s", "10s", "40s"), ("1s", "5s", "16s")]
+        {
+            let plan = planned(&format!(
+                "[service.gateway.probe.liveness]\ntcp = \"127.0.0.1:1\"\n\
+                 period = \"{period}\"\ntimeout = \"{timeout}\"",
+            ));
+            assert!(plan.contains(&format!("acted on within {within} (3 failed")), "{plan}");
+        }
     }
 }

@@ -3,9 +3,10 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::fs::{Mode, fchmod};
@@ -13,6 +14,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
 };
 
+use crate::paths::is_answered;
 use crate::report::{Note, Teller};
 
 /// Says in words who holds the port of an address: `pid 4711 (node)`.
@@ -31,13 +33,23 @@ pub(super) struct Doors {
     control: Option<PathBuf>,
     tcp: Option<TcpListener>,
     unix: Option<UnixListener>,
+    /// The control socket's file, once it is ours.
+    file: Arc<OnceLock<SocketFile>>,
     retry: Duration,
     shut: bool,
 }
 
 impl Doors {
     pub(super) fn new(listen: Option<SocketAddr>, control: Option<PathBuf>) -> Self {
-        Self { listen, control, tcp: None, unix: None, retry: FIRST_RETRY, shut: false }
+        Self {
+            listen,
+            control,
+            tcp: None,
+            unix: None,
+            file: Arc::default(),
+            retry: FIRST_RETRY,
+            shut: false,
+        }
     }
 
     /// Opens each door that is wanted and shut.
@@ -50,6 +62,10 @@ impl Doors {
         }
         if let (Some(path), None) = (&self.control, &self.unix) {
             self.unix = open_unix(path, teller, self.retry);
+            if let Some(file) = self.unix.as_ref().and_then(|_| SocketFile::at(path).ok()) {
+                // It is bound once in a run: a door that is open stays open.
+                self.file.set(file).ok();
+            }
         }
         self.shut = self.listen.is_some() && self.tcp.is_none()
             || self.control.is_some() && self.unix.is_none();
@@ -60,8 +76,9 @@ impl Doors {
         self.shut.then_some(self.retry)
     }
 
-    pub(super) fn address(&self) -> Option<SocketAddr> {
-        self.tcp.as_ref()?.local_addr().ok()
+    /// Where the control socket's file will be known, to remove it at the end.
+    pub(super) fn file(&self) -> Arc<OnceLock<SocketFile>> {
+        Arc::clone(&self.file)
     }
 
     /// The open TCP door, for tokio.
@@ -74,6 +91,26 @@ impl Doors {
     pub(super) fn unix(&self) -> Option<tokio::net::UnixListener> {
         let listener = self.unix.as_ref()?.try_clone().ok()?;
         tokio::net::UnixListener::from_std(listener).ok()
+    }
+}
+
+/// The file of a socket that we bound. Another's may take its place.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> io::Result<Self> {
+        let found = std::fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), device: found.dev(), inode: found.ino() })
+    }
+
+    /// Removes it, unless another has taken its place.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        if Self::at(&self.path)? == *self { std::fs::remove_file(&self.path) } else { Ok(()) }
     }
 }
 
@@ -135,15 +172,10 @@ fn remove_stale(path: &Path) -> io::Result<()> {
             io::ErrorKind::AlreadyExists,
             "there is something that is no socket",
         )),
-        Ok(_) => match UnixStream::connect(path) {
-            Ok(_) => {
-                Err(io::Error::new(io::ErrorKind::AddrInUse, "another instance listens there"))
-            }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                std::fs::remove_file(path)
-            }
-            Err(error) => Err(error),
-        },
+        Ok(_) if is_answered(path)? => {
+            Err(io::Error::new(io::ErrorKind::AddrInUse, "another instance listens there"))
+        }
+        Ok(_) => std::fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
@@ -152,6 +184,8 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
 
     use super::*;
 
@@ -176,6 +210,34 @@ mod tests {
         let error = bind_unix(&path).unwrap_err();
         assert_eq!(error.to_string(), "another instance listens there");
         UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn one_who_is_too_busy_to_accept_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let busy = bind_unix(&path).unwrap();
+        listen(&busy, 0).unwrap();
+        let _waiting = UnixStream::connect(&path).unwrap();
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || tell.send(bind_unix(&path).unwrap_err().to_string()));
+        let error = told.recv_timeout(Duration::from_secs(20)).expect("an answer at once");
+        assert_eq!(error, "another instance listens there");
+    }
+
+    #[test]
+    fn our_own_socket_is_removed_and_anothers_in_its_place_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let _first = bind_unix(&path).unwrap();
+        let first = SocketFile::at(&path).unwrap();
+        // Kept under another name, so that its number is not given out again.
+        std::fs::rename(&path, dir.path().join("kept.sock")).unwrap();
+        let _second = bind_unix(&path).unwrap();
+        first.remove().unwrap();
+        assert!(path.exists(), "it is another's");
+        SocketFile::at(&path).unwrap().remove().unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

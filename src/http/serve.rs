@@ -4,6 +4,9 @@
 //! holds on to old connections, a scrape needs its new one for a millisecond.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,7 +14,6 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
@@ -44,11 +46,11 @@ pub(super) async fn forever(
     loop {
         if !tcp_served && let Some(listener) = doors.tcp() {
             tcp_served = true;
-            tokio::spawn(serve_tcp(listener, router.clone()));
+            tokio::spawn(serve(router.clone(), move |cx| listener.poll_accept(cx)));
         }
         if !unix_served && let Some(listener) = doors.unix() {
             unix_served = true;
-            tokio::spawn(serve_unix(listener, router.clone()));
+            tokio::spawn(serve(router.clone(), move |cx| listener.poll_accept(cx)));
         }
         let Some(wait) = doors.retry_in() else { return };
         sleep(wait).await;
@@ -56,20 +58,14 @@ pub(super) async fn forever(
     }
 }
 
-async fn serve_tcp(listener: TcpListener, router: Router) {
+/// Serves one door, whatever kind of streams come through it.
+async fn serve<S, P>(router: Router, accept: impl Fn(&mut Context<'_>) -> Poll<io::Result<(S, P)>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut connections = Connections::default();
     loop {
-        match listener.accept().await {
-            Ok((stream, _peer)) => connections.serve(stream, &router).await,
-            Err(_) => sleep(ACCEPT_PAUSE).await,
-        }
-    }
-}
-
-async fn serve_unix(listener: UnixListener, router: Router) {
-    let mut connections = Connections::default();
-    loop {
-        match listener.accept().await {
+        match poll_fn(&accept).await {
             Ok((stream, _peer)) => connections.serve(stream, &router).await,
             Err(_) => sleep(ACCEPT_PAUSE).await,
         }

@@ -9,11 +9,14 @@ use crate::clock::Clock;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+const LISTENING: &str = "INFO  metrics and status at http://";
+
 struct Server {
     handle: Handle,
+    address: SocketAddr,
     control: PathBuf,
     stdout: std::fs::File,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn setup(listen: SocketAddr, dir: &tempfile::TempDir) -> (Setup, std::fs::File) {
@@ -37,12 +40,16 @@ fn server() -> Server {
     let dir = tempfile::tempdir().unwrap();
     let (setup, stdout) = setup(([127, 0, 0, 1], 0).into(), &dir);
     let control = setup.control.clone().unwrap();
-    Server { handle: start(setup).unwrap(), control, stdout, _dir: dir }
+    let mut handle = None;
+    let lines = crate::report::tests::logged(|| handle = Some(start(setup).unwrap()));
+    let address = lines.iter().find_map(|line| line.strip_prefix(LISTENING)).expect("it is told");
+    let (handle, address) = (handle.unwrap(), address.parse().unwrap());
+    Server { handle, address, control, stdout, dir }
 }
 
 impl Server {
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.handle.address().unwrap()).unwrap();
+        let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
@@ -121,8 +128,7 @@ fn a_busy_port_is_tried_again_until_it_is_free() {
     let dir = tempfile::tempdir().unwrap();
     let (setup, _stdout) = setup(address, &dir);
     let control = setup.control.clone().unwrap();
-    let handle = start(setup).unwrap();
-    assert_eq!(handle.address(), None);
+    let _handle = start(setup).unwrap();
     let page = exchange(UnixStream::connect(control).unwrap(), "GET /metrics");
     assert!(page.contains("\nrekindle_http_bind_failures_total 1\n"), "{page}");
     drop(blocker);
@@ -169,6 +175,29 @@ fn output_that_is_handed_over_comes_out_unchanged() {
     server.stdout.read_exact(&mut seen).unwrap();
     assert_eq!(&seen, b"hello\xff\n");
     wait_for(|| (server.handle.tail().bytes() == b"hello\xff\n").then_some(()));
+}
+
+#[test]
+fn a_pipe_that_was_read_to_its_end_is_closed() {
+    use rustix::fs::{FileType, Mode, OFlags, mknodat, open};
+    let server = server();
+    let fifo = server.dir.path().join("fifo");
+    mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let read = open(&fifo, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
+    let write = || open(&fifo, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
+    let writer = write().unwrap();
+    server.handle.pump(Stream::Stdout, read);
+    drop(writer);
+    wait_for(|| (write().err() == Some(rustix::io::Errno::NXIO)).then_some(()));
+    assert!(server.handle.drain(PATIENCE));
+}
+
+#[test]
+fn the_control_socket_is_gone_when_we_are() {
+    let server = server();
+    assert!(server.control.exists());
+    server.handle.remove_control_socket();
+    assert!(!server.control.exists());
 }
 
 #[test]

@@ -441,8 +441,8 @@ table! {
         "The configured timeout of one probe.");
     ProbeThreshold = gauge("rekindle_probe_failure_threshold", &[Service, Label::Probe],
         "The configured number of failures in a row that counts.");
-    ProbeBlind = gauge("rekindle_probe_blind", &[Service],
-        "1 if no probe could tell anything for ten periods, else 0.");
+    ProbeBlind = gauge("rekindle_probe_blind", &[Service, Label::Probe],
+        "1 if the probe could not tell anything about this launch for ten periods, else 0.");
 
     HookRuns = counter("rekindle_hook_runs_total", &[Service, Hook, Label::HookResult],
         "Runs of the boot hook and of `repair`, by result.");

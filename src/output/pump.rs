@@ -13,6 +13,9 @@ use super::{Lane, Stream, Writers};
 /// So much of the child's last output is kept.
 const TAIL_BYTES: usize = 64 * 1024;
 
+/// A pipe that cannot be read (we have no descriptors left) is tried again after this.
+const READ_AGAIN: Duration = Duration::from_millis(500);
+
 /// One read takes at most so much.
 const CHUNK_BYTES: usize = 8 * 1024;
 
@@ -57,7 +60,7 @@ impl OpenPipes {
         *self.lock() += 1;
     }
 
-    /// One has ended; one that had ended before may end again after a panic.
+    /// One has ended.
     pub fn ended(&self) {
         let mut count = self.lock();
         *count = count.saturating_sub(1);
@@ -78,8 +81,21 @@ impl OpenPipes {
     }
 }
 
-/// Passes everything that comes out of `source` on until its writers are gone.
-pub async fn pump(source: Source, writers: Writers, tail: Arc<Tail>) -> io::Result<()> {
+/// Passes everything that comes out of `source` on until its writers are gone. What fails is tried
+/// again: a child whose pipe nobody reads stands still once it is full.
+pub async fn pump(source: &Source, writers: &Writers, tail: &Tail) {
+    let mut told = false;
+    while let Err(error) = pass_on(source, writers, tail).await {
+        if !told {
+            told = true;
+            let stream = source.stream.label();
+            tracing::warn!("cannot read the child's {stream}, trying again: {error}");
+        }
+        tokio::time::sleep(READ_AGAIN).await;
+    }
+}
+
+async fn pass_on(source: &Source, writers: &Writers, tail: &Tail) -> io::Result<()> {
     let pipe = Receiver::from_owned_fd(source.pipe.try_clone()?)?;
     let queue = writers.queue(source.stream);
     let mut chunk = Vec::new();
@@ -104,8 +120,12 @@ pub async fn pump(source: Source, writers: Writers, tail: Arc<Tail>) -> io::Resu
 mod tests {
     use std::fs::File;
     use std::io::{Read, Write};
+    use std::os::fd::{AsFd, AsRawFd};
+
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     use super::*;
+    use crate::process::testing::alone;
 
     fn pipe() -> (File, File) {
         let (read, write) = rustix::pipe::pipe().unwrap();
@@ -117,14 +137,14 @@ mod tests {
         let (mut stdout, to_stdout) = pipe();
         let (mut stderr, to_stderr) = pipe();
         let writers = Writers::onto(to_stdout, to_stderr).unwrap();
-        let tail = Arc::new(Tail::default());
+        let tail = Tail::default();
         for (stream, text) in [(Stream::Stdout, b"out\xfe".as_slice()), (Stream::Stderr, b"err\n")]
         {
             let (read, mut write) = pipe();
             write.write_all(text).unwrap();
             drop(write);
             let source = Source { stream, pipe: Arc::new(read.into()) };
-            pump(source, writers.clone(), Arc::clone(&tail)).await.unwrap();
+            pump(&source, &writers, &tail).await;
         }
         let mut seen = [0; 4];
         stdout.read_exact(&mut seen).unwrap();
@@ -132,6 +152,40 @@ mod tests {
         stderr.read_exact(&mut seen).unwrap();
         assert_eq!(&seen, b"err\n");
         assert_eq!(tail.bytes(), b"out\xfeerr\n");
+    }
+
+    #[test]
+    fn a_pipe_that_cannot_be_read_for_want_of_descriptors_is_read_when_there_are_some() {
+        let scarcity = async {
+            let (mut stdout, to_stdout) = pipe();
+            let writers = Writers::onto(to_stdout, File::create("/dev/null").unwrap()).unwrap();
+            let (read, mut write) = pipe();
+            write.write_all(b"out\n").unwrap();
+            drop(write);
+            let (source, tail) =
+                (Source { stream: Stream::Stdout, pipe: Arc::new(read.into()) }, Tail::default());
+            let enough = getrlimit(Resource::Nofile);
+            let next = stdout.as_fd().try_clone_to_owned().unwrap().as_raw_fd();
+            let none = Rlimit { current: u64::try_from(next).ok(), ..enough };
+            setrlimit(Resource::Nofile, none).unwrap();
+            source.pipe.try_clone().expect_err("the limit is reached");
+
+            let mut pumping = Box::pin(pump(&source, &writers, &tail));
+            tokio::select! {
+                biased;
+                () = &mut pumping => panic!("it gave up"),
+                () = std::future::ready(()) => {}
+            }
+            setrlimit(Resource::Nofile, enough).unwrap();
+            tokio::time::timeout(Duration::from_secs(20), pumping).await.expect("it is read");
+            let mut seen = [0; 4];
+            stdout.read_exact(&mut seen).unwrap();
+            assert_eq!(&seen, b"out\n");
+        };
+        alone(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(scarcity);
+        });
     }
 
     #[test]

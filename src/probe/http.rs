@@ -4,7 +4,6 @@
 //! it needs: whatever the server sends, the answer comes within the timeout and memory stays flat.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -12,12 +11,13 @@ use reqwest::{Client, Response, Url, redirect};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::config::{HttpProbe, StatusSet};
+use crate::config::HttpProbe;
 use crate::supervisor::{FailKind, Verdict, Why};
+use crate::text::short_line;
 
 use super::resolve::{Resolver, is_loopback};
 use super::tls::{Trust, client_config};
-use super::{Answer, ProbeError, classify, no_address_within, no_answer_within, one_line};
+use super::{Answer, ProbeError, classify, no_address_within, no_answer_within};
 
 /// Of a body, no more is read.
 const MAX_BODY: usize = 64 * 1024;
@@ -94,7 +94,7 @@ impl HttpProber {
         if !self.expect.expect_status.contains(status) {
             // Whether the body comes or not, the verdict stands.
             timeout(BODY_OF_BAD_STATUS, read(&mut response, &mut heard.body, 1)).await.ok();
-            let detail = format!("status {status}, expected {}", list(&self.expect.expect_status));
+            let detail = format!("status {status}, expected {}", self.expect.expect_status);
             return Ok(Some((FailKind::BadStatus(status), detail)));
         }
         if let Some(name) = self.unexpected_header(response.headers()) {
@@ -221,19 +221,5 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 fn shown(text: &str) -> String {
-    one_line(text, MAX_SHOWN)
-}
-
-fn list(statuses: &StatusSet) -> String {
-    let mut list = String::new();
-    for (low, high) in &statuses.ranges {
-        let comma = if list.is_empty() { "" } else { "," };
-        let written = if low == high {
-            write!(list, "{comma}{low}")
-        } else {
-            write!(list, "{comma}{low}-{high}")
-        };
-        written.expect("writing to a String cannot fail");
-    }
-    list
+    short_line(text, MAX_SHOWN)
 }

@@ -130,13 +130,6 @@ async fn a_body_that_is_not_json_is_a_bad_body() {
     assert_eq!(answer.body_head.as_deref(), Some("<html>"));
 }
 
-#[test]
-fn a_line_for_people_is_short_and_only_one() {
-    assert_eq!(one_line("a\nb\u{1b}[31m", 20), "a b [31m");
-    assert_eq!(one_line("äääää", 10), "äääää");
-    assert_eq!(one_line("ääääää", 10), "äää…");
-}
-
 #[tokio::test]
 async fn the_head_of_a_body_is_short_whatever_is_in_it() {
     let url = serve(|mut stream| async move {

@@ -50,7 +50,7 @@ pub struct Stranger {
 impl Stranger {
     /// Who it is, in words.
     pub fn words(&self) -> String {
-        format!("pid {} ({})", self.process.pid, self.name)
+        in_words(self.process.pid, &self.name)
     }
 }
 
@@ -70,7 +70,11 @@ pub fn listener_of(address: SocketAddr) -> Option<String> {
     let holds = |sockets: Vec<u64>| inodes.iter().any(|inode| sockets.contains(inode));
     let holder =
         proc::processes().into_iter().find(|stat| proc::sockets(stat.pid).is_some_and(holds))?;
-    Some(format!("pid {} ({})", holder.pid, proc::name(holder.pid)))
+    Some(in_words(holder.pid, &proc::name(holder.pid)))
+}
+
+fn in_words(pid: u32, name: &str) -> String {
+    format!("pid {pid} ({name})")
 }
 
 /// Watches one port over one run of one service.

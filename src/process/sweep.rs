@@ -47,7 +47,7 @@ pub struct Swept {
 pub struct Traces<'a> {
     /// The mark that earlier runs gave them; without a durable id nobody has it.
     pub mark: &'a Mark,
-    /// The main processes that earlier runs recorded.
+    /// The main processes that earlier runs recorded; those of other services are left alone.
     pub earlier: &'a [Record],
     /// The cgroup that earlier runs used.
     pub cgroup: Option<&'a Cgroup>,
@@ -56,10 +56,12 @@ pub struct Traces<'a> {
 /// Ends all left-overs: asks them, waits for up to a second, then kills until none is left.
 pub async fn sweep(traces: Traces<'_>) -> Swept {
     let boot = proc::boot_id();
-    let of_this_boot: Vec<&Record> =
-        traces.earlier.iter().filter(|record| Some(&record.boot_id) == boot.as_ref()).collect();
+    let ours = |record: &&Record| {
+        record.service == traces.mark.service && Some(&record.boot_id) == boot.as_ref()
+    };
+    let records: Vec<&Record> = traces.earlier.iter().filter(ours).collect();
     let mut known = BTreeMap::new();
-    let mut alive = find(traces, &of_this_boot, &mut known);
+    let mut alive = find(traces, &records, &mut known);
     if alive.is_empty() {
         return Swept::default();
     }
@@ -68,7 +70,7 @@ pub async fn sweep(traces: Traces<'_>) -> Swept {
     }
     ended(&alive, GRACE).await;
     for _ in 0..KILL_ROUNDS {
-        alive = find(traces, &of_this_boot, &mut known);
+        alive = find(traces, &records, &mut known);
         if alive.is_empty() {
             break;
         }
@@ -253,11 +255,13 @@ mod tests {
         let member = pid_in(&scratch.path().join("member"));
         let reused = Started::new(sh("sleep 60"));
         let other_boot = Started::new(sh("sleep 60"));
+        let other_service = Started::new(sh("sleep 60"));
         let (left_id, reused_id) = (identified(&left), identified(&reused));
         let records = [
             record(left_id),
             record(Identified { start_time: reused_id.start_time - 1, ..reused_id }),
             Record { boot_id: "another".to_owned(), ..record(identified(&other_boot)) },
+            Record { service: "other".to_owned(), ..record(identified(&other_service)) },
         ];
 
         let swept = swept(&mark("recorded"), &records);
@@ -266,6 +270,7 @@ mod tests {
         assert!(swept.gone.iter().all(|left_over| left_over.name == "sleep"));
         assert!(!is_alive(left_id) && !is_alive(member));
         assert!(is_alive(reused_id) && is_alive(identified(&other_boot)));
+        assert!(is_alive(identified(&other_service)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Reporter, flag};
+use super::Reporter;
 use crate::metrics::{HookResult, LaunchKind, Metric, hook};
 use crate::status::{LastExit, human};
 use crate::supervisor::{
@@ -43,8 +43,8 @@ impl Reporter {
             }
             Fact::Unhealthy { kind, failures } => self.unhealthy(kind, failures),
             Fact::RestartAvoided { why } => self.restart_avoided(why),
-            Fact::Blind { why } => self.blind(Some(why)),
-            Fact::Sighted => self.blind(None),
+            Fact::Blind { role, why } => self.blind(role, why),
+            Fact::Sighted { role } => self.sighted(role),
             Fact::Ready(ready) => self.ready(ready),
             Fact::Exited { exit, expected, .. } => self.exited(now, exit, expected),
             Fact::StopStarted { cause, .. } => self.stop_started(now, cause),
@@ -67,10 +67,7 @@ impl Reporter {
                 say!(error, self, "nothing is started beside what an earlier run left; trying on");
             }
             Fact::PortHeld { pid, launching_anyway } => self.port_held(pid, launching_anyway),
-            Fact::CameLate { by } => {
-                let by = human(by);
-                say!(warn, self, "we were late by {by}: verdicts of this round are not believed");
-            }
+            Fact::CameLate { by } => self.came_late(by),
             Fact::StopRequested { again } => self.stop_requested(now, again),
             Fact::Forwarded(signal) => {
                 say!(info, self, signal = signal.label(), "passed signal {signal} on");
@@ -106,6 +103,7 @@ impl Reporter {
                     answer.failures = 0;
                     self.metrics.set(Metric::ProbeFailures, &[*role], 0.0);
                 }
+                self.nobody_is_blind();
                 if restart {
                     self.metrics.add(Metric::Restarts, &[reason], 1);
                     self.status.counts.restarts += 1;
@@ -271,18 +269,40 @@ impl Reporter {
         say!(warn, self, why = why.label(), "restart avoided, the failure is not believed: {why}");
     }
 
-    fn blind(&mut self, why: Option<Why>) {
-        self.metrics.set(Metric::ProbeBlind, &[], flag(why.is_some()));
-        if let Some(why) = why {
-            say!(
-                warn,
-                self,
-                why = why.label(),
-                "blind: no probe could tell anything for ten periods: {why}; nothing is healed on that",
-            );
-        } else {
-            say!(info, self, "probes can tell again");
+    fn blind(&mut self, role: Role, why: Why) {
+        let probe = role.label();
+        self.blind.insert(probe);
+        self.metrics.set(Metric::ProbeBlind, &[probe], 1.0);
+        say!(
+            warn,
+            self,
+            probe,
+            why = why.label(),
+            "blind: the {role} probe could not tell anything for ten periods: {why}; \
+             nothing is healed on that",
+        );
+    }
+
+    fn sighted(&mut self, role: Role) {
+        let probe = role.label();
+        self.blind.remove(probe);
+        self.metrics.set(Metric::ProbeBlind, &[probe], 0.0);
+        say!(info, self, probe, "the {role} probe can tell again");
+    }
+
+    /// Blindness is about one launch: the next one's probes start afresh.
+    fn nobody_is_blind(&mut self) {
+        for probe in std::mem::take(&mut self.blind) {
+            self.metrics.set(Metric::ProbeBlind, &[probe], 0.0);
         }
+    }
+
+    fn came_late(&self, by: Duration) {
+        let what = match by {
+            Duration::ZERO => "the machine was suspended".to_owned(),
+            by => format!("we were late by {}", human(by)),
+        };
+        say!(warn, self, "{what}: verdicts of this round are not believed");
     }
 
     fn ready(&mut self, ready: bool) {
@@ -296,6 +316,7 @@ impl Reporter {
 
     fn exited(&mut self, now: Moment, exit: Exit, expected: bool) {
         self.status.pid = None;
+        self.nobody_is_blind();
         self.status.last_exit =
             Some(LastExit { at: now, how: exit.to_string(), code: exit.code() });
         self.metrics.set(Metric::LastExitCode, &[], exit.code().into());

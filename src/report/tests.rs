@@ -259,11 +259,10 @@ fn a_heal_is_counted_and_measured_from_the_first_failed_probe() {
     }
 }
 
-#[test]
-fn every_fact_has_its_line_and_none_leaves_the_table() {
-    let mut rig = rig(&service());
+/// Those that the heal above does not tell.
+fn untold_facts() -> Vec<Fact> {
     let asked = |killed, left| Fact::Finished(Outcome::Asked { killed, left });
-    let facts = [
+    vec![
         Fact::SpawnFailed { program: Program::Child, errno: Errno(2) },
         Fact::SpawnFailed { program: Program::Repair, errno: Errno(13) },
         Fact::HookSkipped,
@@ -275,8 +274,8 @@ fn every_fact_has_its_line_and_none_leaves_the_table() {
         Fact::NeverReady { probably_wrong_probe: Some(404) },
         Fact::ProbeRecovered { failures: 1 },
         Fact::RestartAvoided { why: Why::Starved },
-        Fact::Blind { why: Why::Dns },
-        Fact::Sighted,
+        Fact::Blind { role: Role::Liveness, why: Why::Dns },
+        Fact::Sighted { role: Role::Liveness },
         Fact::Ready(true),
         Fact::Ready(false),
         Fact::Exited { id: ID, exit: Exit::Signal(11), expected: false },
@@ -291,6 +290,7 @@ fn every_fact_has_its_line_and_none_leaves_the_table() {
         Fact::PortHeld { pid: 4711, launching_anyway: true },
         Fact::PortHeld { pid: 4711, launching_anyway: false },
         Fact::CameLate { by: Duration::from_millis(3_200) },
+        Fact::CameLate { by: Duration::ZERO },
         Fact::StopRequested { again: true },
         Fact::Forwarded(Signal::Usr1),
         Fact::StaleEvent,
@@ -299,7 +299,13 @@ fn every_fact_has_its_line_and_none_leaves_the_table() {
         Fact::Finished(Outcome::ChildEnded(Exit::Code(7))),
         Fact::Finished(Outcome::BudgetSpent),
         Fact::Finished(Outcome::BootHookFailed),
-    ];
+    ]
+}
+
+#[test]
+fn every_fact_has_its_line_and_none_leaves_the_table() {
+    let mut rig = rig(&service());
+    let facts = untold_facts();
     let lines = logged(|| facts.iter().for_each(|fact| rig.reporter.fact(at(1), fact)));
     assert_eq!(lines.len(), facts.len(), "one line each");
     insta::assert_snapshot!(lines.join("\n"), @r#"
@@ -314,8 +320,8 @@ fn every_fact_has_its_line_and_none_leaves_the_table() {
     WARN  it answered every probe with 404 for 10m: the probe is probably wrong, check its URL or accept 404 with expect_status [startup_timeout]
     INFO  the probe passes again after 1 failure
     WARN  restart avoided, the failure is not believed: starved
-    WARN  blind: no probe could tell anything for ten periods: dns; nothing is healed on that
-    INFO  probes can tell again
+    WARN  blind: the liveness probe could not tell anything for ten periods: dns; nothing is healed on that
+    INFO  the liveness probe can tell again
     INFO  ready for traffic
     WARN  not ready for traffic, says its readiness probe
     WARN  it was killed by signal 11 [signal]
@@ -325,6 +331,7 @@ fn every_fact_has_its_line_and_none_leaves_the_table() {
     WARN  its port is held by pid 4711, not ours; it is started all the same
     WARN  its port is held by pid 4711, not ours; waiting for that to end
     WARN  we were late by 3.2 s: verdicts of this round are not believed
+    WARN  the machine was suspended: verdicts of this round are not believed
     WARN  asked again to stop: SIGKILL now
     INFO  passed signal usr1 on
     TRACE news about something that is over, dropped
@@ -366,6 +373,32 @@ fn probes_are_counted_by_what_they_said_and_doubt_holds_the_count() {
     let answer = &rig.shared.status().probes["liveness"];
     assert_eq!(answer.detail, "inconclusive: late (looked like timeout)");
     assert_eq!(answer.failures, 2);
+}
+
+#[test]
+fn each_probe_is_blind_for_itself_and_at_most_for_one_launch() {
+    let mut service = service();
+    service.policy.readiness = service.policy.liveness;
+    let mut rig = rig(&service);
+    let blind = |rig: &Rig| {
+        [Role::Startup, Role::Liveness, Role::Readiness].map(|role| {
+            let series = format!("rekindle_probe_blind{{service=\"gateway\",probe=\"{role}\"}}");
+            rig.value(&series) > 0.5
+        })
+    };
+    let (liveness, readiness) = (Role::Liveness, Role::Readiness);
+    let why = Why::Dns;
+    assert_eq!(blind(&rig), [false, false, false]);
+    rig.reporter.fact(at(1), &Fact::Blind { role: liveness, why });
+    rig.reporter.fact(at(2), &Fact::Blind { role: readiness, why });
+    assert_eq!(blind(&rig), [false, true, true]);
+    rig.reporter.fact(at(3), &Fact::Sighted { role: readiness });
+    assert_eq!(blind(&rig), [false, true, false]);
+    rig.reporter.fact(at(4), &Fact::Exited { id: ID, exit: Exit::Code(1), expected: false });
+    assert_eq!(blind(&rig), [false, false, false], "its child is gone");
+    rig.reporter.fact(at(5), &Fact::Blind { role: Role::Startup, why });
+    rig.reporter.fact(at(6), &launched(Program::Child, Reason::Exit, 2));
+    assert_eq!(blind(&rig), [false, false, false], "its launch is over");
 }
 
 #[test]

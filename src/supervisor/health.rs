@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::backoff::Dice;
-use super::event::{FailKind, Moment, Verdict, Why};
+use super::event::{Moment, Verdict};
 use super::policy::ProbePolicy;
+use super::words::{FailKind, Why};
 
 /// A probe that has not answered so long after its own timeout never will.
 const LOST_AFTER: Duration = Duration::from_secs(1);
@@ -22,7 +23,7 @@ pub struct Watch {
     pub(super) probing: Probing,
     /// Failures in a row.
     pub(super) failures: u32,
-    /// Inconclusive verdicts since the last pass, counted up to the threshold.
+    /// Failures that were not believed since the last pass, counted up to the threshold.
     pub(super) doubts: u32,
     /// Until when we can say that we see; `None` when we have said that we are blind.
     pub(super) sighted_until: Option<Moment>,
@@ -129,7 +130,8 @@ impl Watch {
                 self.failures = self.failures.saturating_add(1).min(policy.failure_threshold);
                 true
             }
-            Verdict::Inconclusive { .. } => {
+            Verdict::Inconclusive { instead_of: None, .. } => false,
+            Verdict::Inconclusive { instead_of: Some(_), .. } => {
                 let before = self.failures + self.doubts;
                 self.doubts = self.doubts.saturating_add(1).min(policy.failure_threshold);
                 effect.avoided = before < policy.failure_threshold

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::event::{
-    Action, Errno, Exit, Fact, Incarnation, Launch, Moment, Outcome, PortHolder, Program, Slow,
-    StopCause,
+    Action, Errno, Exit, Incarnation, Launch, Moment, Outcome, PortHolder, StopCause,
 };
+use super::fact::Fact;
 use super::health::{Answers, Doubt, Watch};
 use super::phase::{Phase, Stopping};
 use super::policy::{ExitAction, RestartPolicy};
+use super::words::{Program, Slow};
 use super::{Intent, Repair, Supervisor, Turn};
 
 /// A sweep whose answer does not come is ordered again after so long.

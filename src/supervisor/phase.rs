@@ -1,7 +1,8 @@
 //! Where the machine is. Each phase owns its deadlines, so leaving a phase cancels its timers.
 
-use super::event::{Exit, Incarnation, Moment, Program, Slow, State, StopCause};
+use super::event::{Exit, Incarnation, Moment, StopCause};
 use super::health::{Answers, Readiness, Watch};
+use super::words::{Program, Slow, State};
 
 /// What is, as opposed to what is wanted ([`super::Intent`]).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

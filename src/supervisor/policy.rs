@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::event::Program;
+use super::words::Program;
 
 /// All that the state machine knows about the configuration.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::event::{
-    Action, Exit, Fact, Incarnation, Moment, Outcome, Program, Signal, StopCause, Target,
-};
+use super::event::{Action, Exit, Incarnation, Moment, Outcome, StopCause};
+use super::fact::Fact;
 use super::phase::{Phase, Step, Stopping};
+use super::words::{Program, Signal, Target};
 use super::{Intent, Supervisor, Turn};
 
 /// What the main process leaves gets so long to end by itself.

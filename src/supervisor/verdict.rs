@@ -1,9 +1,11 @@
 //! What probe answers lead to: coming up, staying up, healing.
 
-use super::event::{Action, Fact, FailKind, Incarnation, Program, Role, StopCause, Verdict, Why};
+use super::event::{Action, Incarnation, StopCause, Verdict};
+use super::fact::Fact;
 use super::health::{Effect, Readiness, Watch};
 use super::phase::Phase;
 use super::policy::ProbePolicy;
+use super::words::{FailKind, Program, Role, Why};
 use super::{Repair, Supervisor, Turn};
 
 impl Supervisor {
@@ -52,7 +54,7 @@ impl Supervisor {
             *until = *until + round;
         }
         let left = until.since(turn.now);
-        tell_sight(turn, effect, verdict);
+        tell_sight(turn, Role::Startup, effect, verdict);
         if verdict == Verdict::Pass {
             self.become_healthy(turn, id);
         } else {
@@ -68,7 +70,7 @@ impl Supervisor {
         let id = *id;
         let effect = watch.count(turn.now, verdict, policy);
         let (failures, threshold) = (watch.failures, policy.failure_threshold);
-        tell_sight(turn, effect, verdict);
+        tell_sight(turn, Role::Liveness, effect, verdict);
         match verdict {
             Verdict::Pass if effect.forgotten > 0 => {
                 turn.report(Fact::ProbeRecovered { failures: effect.forgotten });
@@ -98,7 +100,7 @@ impl Supervisor {
         let effect = readiness.watch.count(turn.now, verdict, policy);
         let changed = readiness.count(verdict, policy);
         let (ready, failures) = (readiness.ready, readiness.watch.failures);
-        tell_sight(turn, effect, verdict);
+        tell_sight(turn, Role::Readiness, effect, verdict);
         if let Verdict::Fail(kind) = verdict {
             let (role, threshold) = (Role::Readiness, policy.failure_threshold);
             turn.report(Fact::ProbeFailed { role, kind, failures, threshold });
@@ -209,10 +211,12 @@ impl Supervisor {
     }
 }
 
-fn tell_sight(turn: &mut Turn, effect: Effect, verdict: Verdict) {
+fn tell_sight(turn: &mut Turn, role: Role, effect: Effect, verdict: Verdict) {
     match (effect.sight, verdict) {
-        (Some(true), _) => turn.report(Fact::Sighted),
-        (Some(false), Verdict::Inconclusive { why, .. }) => turn.report(Fact::Blind { why }),
+        (Some(true), _) => turn.report(Fact::Sighted { role }),
+        (Some(false), Verdict::Inconclusive { why, .. }) => {
+            turn.report(Fact::Blind { role, why });
+        }
         (Some(false) | None, _) => {}
     }
 }

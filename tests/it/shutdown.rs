@@ -41,8 +41,11 @@ fn it_stops_while_the_child_is_healthy() {
     let mut rekindle = world.run(&Config::demo(port));
     served_by(&rekindle, port);
 
+    assert!(world.path("run/control.sock").exists());
+
     stops_promptly(&mut rekindle);
     assert!(get(port, "/health").is_err());
+    assert!(!world.path("run/control.sock").exists());
 }
 
 #[test]

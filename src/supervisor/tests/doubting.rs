@@ -26,13 +26,13 @@ fn after_we_came_late_two_failures_are_not_believed() {
 
 #[test]
 fn a_suspended_machine_is_doubted_like_a_late_supervisor() {
-    let core = row(&given::healthy(2), 101.0, Event::Suspended, "healthy | late by 0 s");
+    let core = row(&given::healthy(2), 101.0, Event::Suspended, "healthy | was suspended");
     row(&core, 105.0, live(FAIL), "healthy | restart avoided: late");
 }
 
 #[test]
 fn a_pass_dispels_doubt() {
-    let core = row(&given::healthy(0), 101.0, Event::Suspended, "healthy | late by 0 s");
+    let core = row(&given::healthy(0), 101.0, Event::Suspended, "healthy | was suspended");
     let mut core = row(&core, 101.0, live(Verdict::Pass), "healthy |");
     let told = answers(&mut core, &[FAIL]);
     assert_eq!(told, ["liveness failed 1 of 3"]);
@@ -44,6 +44,12 @@ fn a_failure_does_not_dispel_doubt() {
     core.doubt.until = Some(at(103.0));
     let core = row(&core, 102.0, live(FAIL), "healthy | liveness failed 1 of 3");
     assert_eq!(core.doubt.until, Some(at(103.0)));
+}
+
+#[test]
+fn where_no_failure_was_seen_no_restart_was_avoided() {
+    let mut core = row(&given::healthy(2), 105.0, live(DNS), "healthy |");
+    assert_eq!(answers(&mut core, &[DNS, DNS, STARVED]), ["", "", "restart avoided: starved"]);
 }
 
 #[test]
@@ -60,9 +66,9 @@ fn a_starved_child_is_spared_for_max_doubt_and_not_longer() {
     let told = answers(&mut core, &[STARVED; 14]);
     assert_eq!(told[1], "restart avoided: starved");
     assert!(told[2..9].iter().all(String::is_empty), "{told:?}");
-    assert_eq!(told[9], "blind: starved");
+    assert_eq!(told[9], "liveness blind: starved");
     assert_eq!(told[10], "");
-    assert_eq!(told[11], "sighted; liveness failed 1 of 3");
+    assert_eq!(told[11], "liveness sighted; liveness failed 1 of 3");
     assert_eq!(told[12], "liveness failed 2 of 3");
     assert!(told[13].starts_with("liveness failed 3 of 3; unhealthy"), "{told:?}");
 }

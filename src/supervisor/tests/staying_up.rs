@@ -23,9 +23,9 @@ fn settle_confirms_the_end_of_the_outage() {
 #[test]
 fn only_a_stable_run_resets_the_backoff() {
     let early = row(&fresh(), 104.9, Event::Tick, "healthy | settled");
-    assert_eq!((early.attempt(), early.pace.next_delay), (5, 5));
+    assert_eq!((early.pace.attempt, early.pace.next_delay), (5, 5));
     let stable = row(&fresh(), 105.0, Event::Tick, "healthy | settled; stable");
-    assert_eq!((stable.attempt(), stable.pace.next_delay), (0, 0));
+    assert_eq!((stable.pace.attempt, stable.pace.next_delay), (0, 0));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn inconclusive_neither_adds_nor_clears() {
             assert_eq!(failures_of(&held), failures);
         }
     }
-    let held = row(&given::healthy(2), 105.0, live(DNS), "healthy | restart avoided: dns");
+    let held = row(&given::healthy(2), 105.0, live(STARVED), "healthy | restart avoided: starved");
     assert_eq!(failures_of(&held), 2);
 }
 
@@ -92,15 +92,15 @@ fn we_are_blind_after_ten_periods_without_a_conclusive_verdict() {
         watch.sighted_until = Some(at(101.0));
     }
     row(&core, 100.9, live(DNS), "healthy |");
-    let mut blind = row(&core, 101.0, live(DNS), "healthy | blind: dns");
+    let mut blind = row(&core, 101.0, live(DNS), "healthy | liveness blind: dns");
     if let Phase::Healthy { liveness: Some(watch), .. } = &mut blind.phase {
         watch.probing = given::asked(0).probing;
     }
     row(&blind, 102.0, live(DNS), "healthy |");
-    let sighted = row(&blind, 102.0, live(Verdict::Pass), "healthy | sighted");
+    let sighted = row(&blind, 102.0, live(Verdict::Pass), "healthy | liveness sighted");
     let Phase::Healthy { liveness: Some(watch), .. } = sighted.phase else { panic!("not healthy") };
     assert_eq!(watch.sighted_until, Some(at(202.0)), "ten periods from the last verdict");
-    row(&blind, 102.0, live(FAIL), "healthy | sighted; liveness failed 1 of 3");
+    row(&blind, 102.0, live(FAIL), "healthy | liveness sighted; liveness failed 1 of 3");
 }
 
 #[test]

@@ -1,0 +1,32 @@
+//! Text from outside (a path, an answer, an error), made fit to be shown.
+//!
+//! It must neither end the line nor drive the terminal. Secrets are not looked for here.
+
+/// `text` on one line: each control character becomes a space.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// `text` on one line of at most `most` bytes, with an ellipsis where it was cut.
+pub(crate) fn short_line(text: &str, most: usize) -> String {
+    const ELLIPSIS: char = '…';
+    let mut line = one_line(text);
+    if line.len() > most {
+        line.truncate(line.floor_char_boundary(most.saturating_sub(ELLIPSIS.len_utf8())));
+        line.push(ELLIPSIS);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_for_people_is_short_and_only_one() {
+        assert_eq!(one_line("a\nb\u{1b}[31m"), "a b [31m");
+        assert_eq!(short_line("a\nb\u{1b}[31m", 20), "a b [31m");
+        assert_eq!(short_line("äääää", 10), "äääää");
+        assert_eq!(short_line("ääääää", 10), "äää…");
+    }
+}
