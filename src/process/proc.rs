@@ -102,7 +102,10 @@ pub fn environ(pid: u32) -> Option<Vec<u8>> {
     let read = || fs::read(format!("/proc/{pid}/environ"));
     let environ = match read() {
         // Root in a container may lack the right to look at others, but may become them.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+        Err(error)
+            if error.kind() == io::ErrorKind::PermissionDenied
+                && rustix::process::geteuid().is_root() =>
+        {
             let owner = fs::metadata(format!("/proc/{pid}")).ok()?;
             exec::look_as(owner.uid(), owner.gid(), read)
         }
