@@ -6,7 +6,8 @@ use crate::process::testing::{Started, alone, alone_as_init, root, sh, until};
 use crate::process::{Launchable, MARK_VARIABLE, spawn};
 
 fn mark() -> Mark {
-    Mark { instance: "00112233445566778899aabbccddeeff".to_owned(), service: "gateway".to_owned() }
+    // Tests run beside each other, and a marked process is a member whoever has started it.
+    Mark { instance: format!("{:032x}", std::process::id()), service: "gateway".to_owned() }
 }
 
 fn marked(script: &str) -> Launchable {
@@ -306,12 +307,12 @@ fn a_cgroup_holds_what_left_everything_else_and_dies_at_once() {
         return;
     }
     with_tree(Orphans::OnlyIdentified, |_, scratch| {
-        let mark = Mark { instance: format!("{:032x}", std::process::id()), ..mark() };
-        let cgroup = match Cgroup::create(&mark, crate::config::CgroupMode::Force) {
+        let cgroup = match Cgroup::create(&mark(), crate::config::CgroupMode::Force) {
             Ok(cgroup) => cgroup,
             Err(why) => return println!("skipped: {why}"),
         };
-        let tree = &mut Tree::new(mark, Number::TERM, Orphans::OnlyIdentified).within(Some(cgroup));
+        let tree =
+            &mut Tree::new(mark(), Number::TERM, Orphans::OnlyIdentified).within(Some(cgroup));
         let mut main = sh("setsid sh -c 'sleep 60 & echo $! > c; mv c ready'");
         main.cgroup = Some(tree.cgroup().expect("given").entrance().expect("open"));
         let inside = launch(tree, scratch, main)[0];
