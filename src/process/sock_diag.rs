@@ -137,6 +137,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::process::testing::until;
 
     /// Whether this machine has it; says so if a test must be skipped.
     fn kernel() -> Option<OwnedFd> {
@@ -156,10 +157,12 @@ mod tests {
                 continue;
             };
             let port = socket.local_addr().expect("bound").port();
-            let found = ask(&kernel, port).expect("it answered before");
-            let by_proc = proc::listeners().expect("/proc/net/tcp");
-            let by_proc: Vec<Listener> = by_proc.into_iter().filter(|l| l.port == port).collect();
-            assert_eq!((found.len(), &found), (1, &by_proc), "{address}");
+            // While other tests open sockets, the pages of /proc/net/tcp are not of one moment.
+            until(&format!("both name the socket on {address}"), || {
+                let found = ask(&kernel, port).expect("it answered before");
+                let listeners = proc::listeners().expect("/proc/net/tcp").into_iter();
+                found.len() == 1 && listeners.filter(|l| l.port == port).eq(found)
+            });
         }
     }
 
