@@ -101,7 +101,7 @@ fn check_prints_the_plan_of_a_command_without_a_file() {
 
     service          gateway: /bin/gateway
     boot hook        none
-    it dies          started again at once, then after 500ms, 1s, 2s, 4s …, then every 1m (±50 %); afresh once it was healthy for 1m
+    it dies          started again at once if it was healthy for 1m, else after 500ms, 1s, 2s, 4s …, then every 1m (±50 %)
     it hangs         acted on within 1m 5s (3 failed probes, one every 20s, up to 5s each), then taken down within 5s and started again
     it never serves  taken down 10m after its launch and started again
     it is back       at its first passed probe (one every 500ms), if it stays healthy for 10s

@@ -59,7 +59,7 @@ fn when_it_dies(policy: &Policy) -> String {
     format!("{ends}started again {}", timetable(policy))
 }
 
-/// `at once, then after 500ms, 1s …, then every 1m (±50 %)`.
+/// `at once if it was healthy for 1m, else after 500ms, 1s …, then every 1m (±50 %)`.
 fn timetable(policy: &Policy) -> String {
     /// So many delays are written out.
     const SHOWN: usize = 4;
@@ -70,17 +70,17 @@ fn timetable(policy: &Policy) -> String {
     let shown: Vec<_> = growing.iter().take(SHOWN).map(|&d| rounded(d).to_string()).collect();
     let after = match growing.len() {
         0 => String::new(),
-        1..=SHOWN => format!("then after {}, ", shown.join(", ")),
-        _ => format!("then after {} …, ", shown.join(", ")),
+        1..=SHOWN => format!("after {}, then ", shown.join(", ")),
+        _ => format!("after {} …, then ", shown.join(", ")),
     };
     let jitter = match policy.jitter_permille {
         0 => String::new(),
         permille => format!(" (±{} %)", f64::from(permille) / 10.0),
     };
     format!(
-        "at once, {after}then every {}{jitter}; afresh once it was healthy for {}",
-        rounded(last),
+        "at once if it was healthy for {}, else {after}every {}{jitter}",
         format_duration(policy.stable_after),
+        rounded(last),
     )
 }
 
@@ -205,7 +205,7 @@ mod tests {
         insta::assert_snapshot!(planned("health = \"http://127.0.0.1:18789/health\""), @"
     service          gateway: gateway
     boot hook        /etc/openshell/boot.sh before every launch if it is there, killed after 5m; a failure is retried like a dead child
-    it dies          started again at once, then after 500ms, 1s, 2s, 4s …, then every 1m (±50 %); afresh once it was healthy for 1m
+    it dies          started again at once if it was healthy for 1m, else after 500ms, 1s, 2s, 4s …, then every 1m (±50 %)
     it hangs         acted on within 35s (3 failed probes, one every 10s, up to 5s each), then taken down within 5s and started again
     it never serves  taken down 10m after its launch and started again
     it is back       at its first passed probe (one every 500ms), if it stays healthy for 10s
@@ -230,7 +230,7 @@ mod tests {
         insta::assert_snapshot!(planned(keys), @"
     service          gateway: gateway
     boot hook        none
-    it dies          with code 0: the run ends; else started again at once, then every 1s; afresh once it was healthy for 1m
+    it dies          with code 0: the run ends; else started again at once if it was healthy for 1m, else every 1s
     it hangs         nothing: there is no liveness probe
     it never serves  not seen: there is no startup probe
     it is back       once it has run for 10s
