@@ -1,5 +1,7 @@
 //! What the edges know about a probe's answer: whose it was, and whether the child could have run.
 
+use std::time::Duration;
+
 use super::Driver;
 use super::probers::Answered;
 use crate::config::ImpostorMode;
@@ -36,26 +38,13 @@ impl Driver {
     /// What the edges know about an answer: whose it was, and whether the child could have run.
     fn doubt(&mut self, answered: &Answered) -> Verdict {
         let verdict = answered.answer.verdict;
-        match verdict {
-            // Its own timeout should have ended it long before: it was we who slept.
-            Verdict::Fail(kind) if answered.took > self.probers.longest(answered.role) => {
-                Verdict::Inconclusive { why: Why::Late, instead_of: Some(kind) }
-            }
-            Verdict::Pass if self.answered_by_impostor(answered.role) => {
-                Verdict::Fail(FailKind::Impostor)
-            }
-            Verdict::Fail(FailKind::Timeout) => {
-                let delay = self.tree.borrow_mut().run_delay();
-                let starved = delay.saturating_sub(answered.run_delay);
-                if starved * 2 > answered.took {
-                    let instead_of = Some(FailKind::Timeout);
-                    Verdict::Inconclusive { why: Why::Starved, instead_of }
-                } else {
-                    verdict
-                }
-            }
-            Verdict::Pass | Verdict::Fail(_) | Verdict::Inconclusive { .. } => verdict,
+        if verdict == Verdict::Pass && self.answered_by_impostor(answered.role) {
+            return Verdict::Fail(FailKind::Impostor);
         }
+        let longest = self.probers.longest(answered.role);
+        believed(verdict, answered.took, longest, || {
+            self.tree.borrow_mut().run_delay().saturating_sub(answered.run_delay)
+        })
     }
 
     fn answered_by_impostor(&mut self, role: Role) -> bool {
@@ -66,5 +55,52 @@ impl Driver {
         let Some(stranger) = port.impostor(&mut self.tree.borrow_mut()) else { return false };
         self.tell_holder(stranger.port, &Holder::Stranger(stranger));
         self.service.impostor == ImpostorMode::Auto
+    }
+}
+
+/// What is left of `verdict` if the probe took so long, at most `longest` of which can be its own
+/// timeout, while the child's tree was runnable without running for `waited`.
+fn believed(
+    verdict: Verdict,
+    took: Duration,
+    longest: Duration,
+    waited: impl FnOnce() -> Duration,
+) -> Verdict {
+    let Verdict::Fail(kind) = verdict else { return verdict };
+    let instead_of = Some(kind);
+    if took > longest {
+        // Its own timeout should have ended it long before: it was we who slept.
+        Verdict::Inconclusive { why: Why::Late, instead_of }
+    } else if kind == FailKind::Timeout && waited() * 2 > took {
+        Verdict::Inconclusive { why: Why::Starved, instead_of }
+    } else {
+        verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_of_those_who_slept_or_starved_are_not_believed() {
+        let (timeout, refused) =
+            (Verdict::Fail(FailKind::Timeout), Verdict::Fail(FailKind::Refused));
+        let doubted = |why, kind| Verdict::Inconclusive { why, instead_of: Some(kind) };
+        let dns = Verdict::unknown(Why::Dns);
+        for (verdict, took, waited, expected) in [
+            (timeout, 1000, 0, timeout),
+            (timeout, 1250, 0, timeout),
+            (timeout, 1251, 0, doubted(Why::Late, FailKind::Timeout)),
+            (refused, 1251, 0, doubted(Why::Late, FailKind::Refused)),
+            (timeout, 1000, 500, timeout),
+            (timeout, 1000, 501, doubted(Why::Starved, FailKind::Timeout)),
+            (refused, 1000, 1000, refused),
+            (Verdict::Pass, 5000, 5000, Verdict::Pass),
+            (dns, 5000, 5000, dns),
+        ] {
+            let [took, longest, waited] = [took, 1250, waited].map(Duration::from_millis);
+            assert_eq!(believed(verdict, took, longest, || waited), expected, "{verdict} {took:?}");
+        }
     }
 }
