@@ -9,6 +9,7 @@
 //! Tests wait for conditions, never for a guessed time. What is slept is the length of a fault.
 
 pub(crate) mod config;
+pub(crate) mod fault;
 pub(crate) mod http;
 pub(crate) mod processes;
 pub(crate) mod rekindle;
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 pub(crate) use config::Config;
+pub(crate) use fault::{Fault, Part, this_test};
 pub(crate) use http::{get, port_answers};
 pub(crate) use rekindle::{Rekindle, Streams};
 pub(crate) use time::{Stopwatch, wait_until};
