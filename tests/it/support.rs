@@ -10,9 +10,11 @@
 
 pub(crate) mod config;
 pub(crate) mod fault;
+pub(crate) mod freezer;
 pub(crate) mod http;
 pub(crate) mod processes;
 pub(crate) mod rekindle;
+pub(crate) mod seeded;
 pub(crate) mod stub;
 pub(crate) mod time;
 
@@ -195,9 +197,9 @@ pub(crate) fn has_tool(name: &str) -> bool {
     found
 }
 
-/// Where everything is there (`REKINDLE_REQUIRE_ALL=1`), nothing may be skipped unseen.
+/// Says why a test is skipped; where everything is there (`REKINDLE_REQUIRE_ALL=1`) none may be.
 #[expect(clippy::print_stderr, reason = "the test harness shows it beside the test's name")]
-fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("REKINDLE_REQUIRE_ALL").is_none(), "{why}");
     eprintln!("skipped: {why}");
 }

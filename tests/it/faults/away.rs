@@ -1,15 +1,30 @@
-//! A healthy child is never killed because the supervisor itself was away.
+//! A healthy child is never killed because somebody was away: stopped, frozen, starved, or in a
+//! time of its own. A child that really hangs is healed all the same.
 
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::crash::served_by;
+use crate::support::freezer::Freezer;
 use crate::support::http::free_port;
-use crate::support::{Config, Fault, Part, Rekindle, World, processes, this_test};
+use crate::support::rekindle::WARN;
+use crate::support::{
+    Config, Fault, Part, REKINDLE, Rekindle, World, has_tool, is_root, processes, this_test,
+};
 
 /// More than threshold × period + timeout of the tests' probes.
 const AWAY: Duration = Duration::from_secs(10);
+
+/// How long supervisor and child are away together.
+const FROZEN: Duration = Duration::from_secs(30);
+
+/// Who are back within a second of each other count as being back together.
+const APART: Duration = Duration::from_millis(900);
+
+/// How long the machine is loaded.
+const LOADED: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_supervisor_that_was_stopped_kills_nothing() {
@@ -18,10 +33,11 @@ fn a_supervisor_that_was_stopped_kills_nothing() {
     let child = served_by(&rekindle, port);
 
     rekindle.signal(Signal::STOP);
-    std::thread::sleep(AWAY);
+    thread::sleep(AWAY);
     rekindle.signal(Signal::CONT);
 
     goes_on(&rekindle, port, child);
+    rekindle.wait_said(&["we were late by", WARN]);
     let row = Fault {
         part: Part::Away,
         fault: "the supervisor is stopped for 10 s",
@@ -32,27 +48,161 @@ fn a_supervisor_that_was_stopped_kills_nothing() {
 }
 
 #[test]
-fn a_supervisor_and_a_child_that_were_stopped_together_go_on_together() {
+fn failures_after_our_own_absence_are_told_as_a_restart_avoided() {
     let (world, port) = (World::new(), free_port());
     let rekindle = world.run(&Config::demo(port));
     let child = served_by(&rekindle, port);
 
     processes::send(child, Signal::STOP);
     rekindle.signal(Signal::STOP);
-    std::thread::sleep(AWAY);
+    thread::sleep(Duration::from_secs(2));
     rekindle.signal(Signal::CONT);
+    // Two probes time out meanwhile, and two failures would restart it.
+    thread::sleep(Duration::from_millis(2300));
     processes::send(child, Signal::CONT);
 
     goes_on(&rekindle, port, child);
+    assert!(avoided(&rekindle, "late") >= 1, "{}", rekindle.story());
     let row = Fault {
         part: Part::Away,
-        fault: "supervisor and child are stopped together for 10 s",
-        injected: "SIGSTOP and SIGCONT to both",
-        outcome: "no restart",
+        fault: "supervisor and child are stopped together, and the child goes on 2.3 s later",
+        injected: "SIGSTOP to both, SIGCONT to one after the other; two failures would restart it",
+        outcome: "the failures are not believed: `late` in metric and log, no restart",
     };
     row.did_no_harm(this_test!());
 }
 
+#[test]
+#[ignore = "takes half a minute"]
+fn a_supervisor_and_a_child_that_were_stopped_together_go_on_together() {
+    in_every_order(|order| {
+        let (world, port) = (World::new(), free_port());
+        let rekindle = world.run(&Config::demo(port));
+        let child = served_by(&rekindle, port);
+
+        processes::send(child, Signal::STOP);
+        rekindle.signal(Signal::STOP);
+        thread::sleep(FROZEN);
+        order.bring_back(|| rekindle.signal(Signal::CONT), || processes::send(child, Signal::CONT));
+
+        goes_on(&rekindle, port, child);
+    });
+    let row = Fault {
+        part: Part::Away,
+        fault: "supervisor and child are stopped together for 30 s",
+        injected: "SIGSTOP to both; SIGCONT to either one first, at once and 0.9 s apart",
+        outcome: "no restart in any order",
+    };
+    row.did_no_harm(this_test!());
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn a_supervisor_and_a_child_that_were_frozen_together_go_on_together() {
+    if Freezer::make("trial").is_none() {
+        return;
+    }
+    in_every_order(|order| {
+        let freezer = |whose| Freezer::make(&format!("{}-{whose}", order.name()));
+        let (ours, childs) = (freezer("supervisor"), freezer("child"));
+        let (ours, childs) = (ours.expect("made before"), childs.expect("made before"));
+        let (world, port) = (World::new(), free_port());
+        let rekindle = world.run(&Config::demo(port));
+        let child = served_by(&rekindle, port);
+        ours.take(rekindle.pid());
+        childs.take(child);
+
+        childs.freeze();
+        ours.freeze();
+        thread::sleep(FROZEN);
+        order.bring_back(|| ours.thaw(), || childs.thaw());
+
+        goes_on(&rekindle, port, child);
+    });
+    let row = Fault {
+        part: Part::Away,
+        fault: "supervisor and child are frozen together for 30 s",
+        injected: "`cgroup.freeze` of both; either one thawed first, at once and 0.9 s apart",
+        outcome: "no restart in any order",
+    };
+    row.did_no_harm(this_test!());
+}
+
+#[test]
+#[ignore = "loads the whole machine for a minute"]
+fn a_child_on_a_machine_under_load_is_left_alone() {
+    if !can_load() {
+        return;
+    }
+    let (world, usual, meek) = (World::new(), free_port(), free_port());
+    let slow = "probe.startup.period = \"1s\"\nprobe.liveness.period = \"1s\"";
+    let rekindle = world.run(&Config::demo(usual).with(slow));
+    let child = served_by(&rekindle, usual);
+    // Beside it, one that gets nearly nothing of the processors: it really misses its probes.
+    let beside = World::new();
+    let nice = ["nice", "-n", "19", REKINDLE, "demo-gateway", "--port", &meek.to_string()];
+    let probe = format!("http = \"http://127.0.0.1:{meek}/health\"");
+    let starving = beside.run(&Config::command(&nice).probing(&probe).with(slow));
+    let starved = served_by(&starving, meek);
+    let before = run_delay(child) + run_delay(starved);
+    let mut load = load(&world, LOADED);
+
+    assert_eq!(load.exits_within(LOADED * 2), Some(0), "{}", load.log());
+
+    println!("{}", starving.story());
+    println!("{}", rekindle.story());
+    for (r, c) in [(&rekindle, child), (&starving, starved)] {
+        println!(
+            "{:?} ms waited, avoided {} late {}, inconclusive {}, passes {}, timeouts {}",
+            run_delay(c),
+            avoided(r, "starved"),
+            avoided(r, "late"),
+            r.probes("liveness", "inconclusive"),
+            r.probes("liveness", "success"),
+            r.probes("liveness", "timeout"),
+        );
+    }
+    println!("{}", starving.story());
+    goes_on(&rekindle, usual, child);
+    goes_on(&starving, meek, starved);
+    let _ = before;
+}
+
+/// Which of two is brought back first, and how long before the other.
+#[derive(Clone, Copy)]
+struct Order {
+    supervisor_first: bool,
+    apart: Duration,
+}
+
+impl Order {
+    fn bring_back(self, supervisor: impl Fn(), child: impl Fn()) {
+        let (first, second): (&dyn Fn(), &dyn Fn()) =
+            if self.supervisor_first { (&supervisor, &child) } else { (&child, &supervisor) };
+        first();
+        thread::sleep(self.apart);
+        second();
+    }
+
+    fn name(self) -> String {
+        let first = if self.supervisor_first { "supervisor" } else { "child" };
+        format!("{first}-first-{}", self.apart.as_millis())
+    }
+}
+
+/// Does the same in all orders at once: most of it is waiting.
+fn in_every_order(away: impl Fn(Order) + Sync) {
+    thread::scope(|scope| {
+        for supervisor_first in [true, false] {
+            for apart in [Duration::ZERO, APART] {
+                let away = &away;
+                scope.spawn(move || away(Order { supervisor_first, apart }));
+            }
+        }
+    });
+}
+
+/// The same child passes again and again, and was never restarted.
 fn goes_on(rekindle: &Rekindle<'_>, port: u16, child: i32) {
     let passes = rekindle.probes("liveness", "success");
     rekindle.wait("it passes again and again", || {
@@ -60,4 +210,36 @@ fn goes_on(rekindle: &Rekindle<'_>, port: u16, child: i32) {
     });
     assert_eq!(child, served_by(rekindle, port));
     assert_eq!(rekindle.all_restarts(), 0);
+}
+
+/// How many restarts were avoided for this reason: by the metric, and each has its line in the log.
+fn avoided(rekindle: &Rekindle<'_>, why: &str) -> u64 {
+    let lines = || {
+        let why = format!("\"why\":\"{why}\"");
+        let lines = rekindle.lines_with("restart avoided");
+        lines.iter().filter(|line| line.contains(WARN) && line.contains(&why)).count() as u64
+    };
+    let count = || rekindle.count("rekindle_restarts_avoided_total", &format!("why=\"{why}\""));
+    rekindle.wait("log and metric tell the same", || lines() == count());
+    lines()
+}
+
+fn can_load() -> bool {
+    is_root("a negative nice value") && has_tool("stress-ng")
+}
+
+/// `stress-ng` with eight busy workers, in front of everybody else.
+fn load(world: &World, span: Duration) -> Rekindle<'_> {
+    let mut command = world.command("nice");
+    command.args(["-n", "-10", "stress-ng", "--cpu", "8", "--timeout"]);
+    command.arg(format!("{}s", span.as_secs()));
+    world.start(command)
+}
+
+/// How long a process has been runnable without running.
+fn run_delay(pid: i32) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat"));
+    let text = text.expect("it lives, and the kernel keeps its schedstat");
+    let waited = text.split(' ').nth(1).and_then(|field| field.parse().ok());
+    Duration::from_nanos(waited.expect("a number of nanoseconds"))
 }
