@@ -3,3 +3,4 @@
 
 mod away;
 mod killed;
+mod soak;

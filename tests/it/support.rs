@@ -141,6 +141,22 @@ impl World {
         rekindle
     }
 
+    /// The same in namespaces of its own (flags of `unshare`), unless the machine does not let us.
+    pub(crate) fn run_unshared(&self, config: &Config, flags: &[&str]) -> Option<Rekindle<'_>> {
+        if !(is_root("a namespace") && has_tool("unshare")) {
+            return None;
+        }
+        let run = self.prepare(config);
+        let mut command = self.command("unshare");
+        command.args(flags).args(["--fork", "--kill-child"]);
+        command.arg(run.get_program()).args(run.get_args());
+        let mut rekindle = self.start(command);
+        rekindle.wait_up();
+        let forked = processes::children(rekindle.pid()).first().copied();
+        rekindle.is_really(forked.expect("unshare has forked"));
+        Some(rekindle)
+    }
+
     /// Every live process of this test.
     pub(crate) fn processes(&self) -> Vec<i32> {
         processes::marked(&self.mark)

@@ -94,6 +94,35 @@ fn descendants_that_became_another_user_are_gone_before_the_next_hook_runs() {
 }
 
 #[test]
+fn a_left_over_of_another_time_namespace_is_gone_before_the_next_child_starts() {
+    let (world, port) = (World::new(), free_port());
+    let config = detached(&world, port);
+    let Some(mut rekindle) = world.run_unshared(&config, &["--time", "--boottime", "3600"]) else {
+        return;
+    };
+    rekindle.wait_state("healthy");
+    let left = world.number("pid").expect("the gateway's pid");
+    rekindle.kill();
+    assert!(port_answers(port), "the left-over serves on, without a supervisor");
+
+    // To the next one it has started at another time than the records say.
+    let watch = Stopwatch::start();
+    let next = world.run(&config);
+    next.wait_state("healthy");
+    let took = watch.elapsed();
+
+    assert!(!processes::is_alive(left));
+    assert_eq!(next.all_restarts(), 0);
+    let row = Fault {
+        part: Part::Killed,
+        fault: "the supervisor is killed, and the next one lives in another time",
+        injected: "SIGKILL to one in a time namespace, the next is started outside of it",
+        outcome: "what is left is known by its mark and removed before the child starts",
+    };
+    row.recovered_after(this_test!(), took);
+}
+
+#[test]
 fn supervisors_that_are_killed_at_any_moment_never_leave_two_trees() {
     if !has_tool("flock") {
         return;
