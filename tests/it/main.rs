@@ -14,7 +14,6 @@ mod listen;
 mod notify;
 mod output;
 mod pid1;
-mod port;
 mod probe_command;
 mod probes;
 mod proxy;
