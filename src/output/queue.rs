@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::planted;
 use crate::threads::spawn_supervised;
 
 /// At most so much waits in one lane.
@@ -112,8 +113,9 @@ impl Queue {
         !timeout.timed_out()
     }
 
-    fn write_all_to(&self, to: &File) {
+    fn write_all_to(&self, to: &File, name: &'static str) {
         loop {
+            planted::pass(name);
             let bytes = self.take();
             // A closed or broken destination loses the bytes; there is nobody to tell.
             drop(write_all(to, &bytes));
@@ -200,7 +202,7 @@ pub(super) fn start(name: &'static str, to: File, overflow: Arc<Notify>) -> io::
     let told = Arc::clone(&queue);
     spawn_supervised(
         name,
-        move || written.write_all_to(&to),
+        move || written.write_all_to(&to, name),
         move |message, pause| {
             tracing::error!(
                 thread = name,
