@@ -4,4 +4,6 @@
 mod attackers;
 mod away;
 mod floods;
+mod killed;
 mod port;
+mod soak;
