@@ -13,6 +13,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -22,6 +23,10 @@ use crate::report::Teller;
 
 /// So many connections are open at most, on each door.
 const CONNECTIONS: usize = 128;
+
+/// So many descriptors no client may take from the healing: what is always open, and what a launch
+/// and a round of probes need for a moment.
+const NOT_FOR_CLIENTS: usize = 48;
 
 /// A request's header must have come within this; an idle connection is closed after it.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,7 +68,7 @@ async fn serve<S, P>(router: Router, accept: impl Fn(&mut Context<'_>) -> Poll<i
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut connections = Connections::default();
+    let mut connections = Connections::new(most_connections(getrlimit(Resource::Nofile).current));
     loop {
         match poll_fn(&accept).await {
             Ok((stream, _peer)) => connections.serve(stream, &router).await,
@@ -72,18 +77,30 @@ where
     }
 }
 
+/// How many connections one of the two doors may have where so many files may be open.
+fn most_connections(files: Option<u64>) -> usize {
+    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    (files.saturating_sub(NOT_FOR_CLIENTS) / 2).clamp(1, CONNECTIONS)
+}
+
 /// The open connections of one door, oldest first.
-#[derive(Default)]
-struct Connections(VecDeque<AbortHandle>);
+struct Connections {
+    open: VecDeque<AbortHandle>,
+    most: usize,
+}
 
 impl Connections {
+    const fn new(most: usize) -> Self {
+        Self { open: VecDeque::new(), most }
+    }
+
     async fn serve<S>(&mut self, stream: S, router: &Router)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.0.retain(|connection| !connection.is_finished());
-        while self.0.len() >= CONNECTIONS {
-            self.0.pop_front().inspect(AbortHandle::abort);
+        self.open.retain(|connection| !connection.is_finished());
+        while self.open.len() >= self.most {
+            self.open.pop_front().inspect(AbortHandle::abort);
         }
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -94,7 +111,7 @@ impl Connections {
             // A client that breaks off or is too slow is its own loss.
             drop(timeout(CONNECTION_LIFE, connection).await);
         });
-        self.0.push_back(task.abort_handle());
+        self.open.push_back(task.abort_handle());
         // Its request may be here already: answer before accepting what might push it out.
         tokio::task::yield_now().await;
     }
@@ -108,14 +125,21 @@ mod tests {
 
     #[tokio::test]
     async fn one_connection_too_many_pushes_out_the_oldest() {
-        let (router, mut connections) = (Router::new(), Connections::default());
+        let (router, mut connections) = (Router::new(), Connections::new(CONNECTIONS));
         let mut clients = Vec::new();
         for _ in 0..=CONNECTIONS {
             let (client, server) = duplex(64);
             connections.serve(server, &router).await;
             clients.push(client);
         }
-        assert_eq!(connections.0.len(), CONNECTIONS);
+        assert_eq!(connections.open.len(), CONNECTIONS);
         assert_eq!(clients[0].read(&mut [0]).await.unwrap(), 0, "closed");
+    }
+
+    #[test]
+    fn clients_leave_the_healing_its_descriptors() {
+        for (files, most) in [(None, 128), (Some(1024), 128), (Some(64), 8), (Some(20), 1)] {
+            assert_eq!(most_connections(files), most, "{files:?}");
+        }
     }
 }

@@ -197,9 +197,15 @@ impl Tree {
     fn signal_each(&self, members: &[Stat], signal: Number) -> Result<(), Undelivered> {
         let group = self.main.map(|main| main.pid);
         let group = group.filter(|group| kill::group(*group, signal).is_ok());
-        let mut result = Ok(());
+        let (own, mut result) = (std::process::id(), Ok(()));
         for member in members.iter().filter(|member| Some(member.group) != group) {
-            match kill::exactly(Identified::from(member), signal) {
+            // Nobody else reaps our children, so that their pids are certainly their own.
+            let sent = if member.ppid == own {
+                kill::child(member.pid, signal)
+            } else {
+                kill::exactly(Identified::from(member), signal)
+            };
+            match sent {
                 Ok(()) | Err(Errno::SRCH) => {}
                 Err(errno) => result = result.and(Err(Undelivered { pid: member.pid, errno })),
             }
@@ -233,7 +239,8 @@ impl Tree {
             }
             self.is_member_itself(stat, &world, &inside).then_some(true)
         });
-        self.members = members.into_iter().map(|stat| (stat.pid, stat)).collect();
+        let hidden = self.hidden_children(&world);
+        self.members = members.into_iter().chain(hidden).map(|stat| (stat.pid, stat)).collect();
         self.origins.retain(|process, _| world.has(*process));
         for member in self.members.values() {
             for id in [member.group, member.session] {
@@ -242,6 +249,30 @@ impl Tree {
                 }
             }
         }
+    }
+
+    /// Our own children that `/proc` does not show: another user's where it is mounted with
+    /// `hidepid`. As a mere subreaper all of them are the tree's.
+    fn hidden_children(&self, world: &World) -> Vec<Stat> {
+        if self.orphans != Orphans::AllOurs {
+            return Vec::new();
+        }
+        let children = proc::children(world.own).unwrap_or_default().into_iter();
+        let is_hidden = |pid: &u32| {
+            !world.processes.contains_key(pid)
+                && !self.beside.holds(*pid)
+                && proc::stat(*pid).is_none()
+        };
+        let hidden = |pid| Stat {
+            pid,
+            state: b'?',
+            ppid: world.own,
+            group: 0,
+            session: 0,
+            threads: 1,
+            start_time: 0,
+        };
+        children.filter(is_hidden).map(hidden).collect()
     }
 
     /// Whether the main process has ended and we have no other child: a dead process has none, so

@@ -2,3 +2,4 @@
 //! `docs/reliability.md`, and `tests/system/faults/run` runs them all.
 
 mod away;
+mod probes;
