@@ -3,3 +3,4 @@
 
 mod away;
 mod probes;
+mod scarcity;

@@ -215,7 +215,7 @@ pub(crate) fn has_tool(name: &str) -> bool {
 
 /// Where everything is there (`REKINDLE_REQUIRE_ALL=1`), nothing may be skipped unseen.
 #[expect(clippy::print_stderr, reason = "the test harness shows it beside the test's name")]
-fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("REKINDLE_REQUIRE_ALL").is_none(), "{why}");
     eprintln!("skipped: {why}");
 }
