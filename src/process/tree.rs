@@ -126,12 +126,9 @@ impl Tree {
         if self.main.is_some() || self.cgroup.as_ref().is_some_and(Cgroup::is_populated) {
             return false;
         }
-        if proc::stat(std::process::id()).is_none() {
-            // Nothing can be seen, and we have children.
-            return false;
-        }
         // A process that forks and ends while we look can hide its child from one look.
-        self.members().is_empty() && self.members().is_empty()
+        let mut nobody = || self.scan() && self.members.is_empty();
+        nobody() && nobody()
     }
 
     /// Signals the main process; an error is `ESRCH` if there is none.
@@ -224,12 +221,18 @@ impl Tree {
         }
     }
 
-    fn scan(&mut self) {
+    /// Looks the members up anew; whether that could be done. Else they are who they were.
+    fn scan(&mut self) -> bool {
         if self.is_only_dead_main_left() {
             // Looking at every process of a busy machine takes longer than a restart.
-            return self.members.clear();
+            self.members.clear();
+            return true;
         }
-        let world = World::look();
+        let Ok(world) = World::look() else { return false };
+        if !world.processes.contains_key(&world.own) {
+            // Nothing can be seen, not even ourselves.
+            return false;
+        }
         self.ids.forget_stale(&world);
         let inside: BTreeSet<u32> =
             self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default().into_iter().collect();
@@ -249,6 +252,7 @@ impl Tree {
                 }
             }
         }
+        true
     }
 
     /// Our own children that `/proc` does not show: another user's where it is mounted with
