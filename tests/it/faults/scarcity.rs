@@ -56,8 +56,17 @@ impl Cgroup {
         }
     }
 
+    /// The path of one of its files, for a script.
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("it is UTF-8").to_owned()
+    }
+
+    fn get(&self, file: &str) -> String {
+        fs::read_to_string(self.file(file)).expect("the cgroup tells it")
+    }
+
     fn set(&self, file: &str, value: &str) {
-        fs::write(self.0.join(file), value).expect("the cgroup takes it");
+        fs::write(self.file(file), value).expect("the cgroup takes it");
     }
 }
 

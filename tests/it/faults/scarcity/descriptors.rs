@@ -81,6 +81,7 @@ fn clients_that_keep_their_connections_leave_enough_to_heal() {
     rekindle.wait("it is probed", || rekindle.probes("liveness", "success") >= probes + 10);
     let watch = Stopwatch::start();
     kill(child);
+    rekindle.wait_restarts("signal", 1);
     assert_ne!(child, served_by(&rekindle, port));
 
     let took = watch.elapsed();
