@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
 
 use super::{hooked, kill};
 use crate::crash::served_by;
 use crate::support::http::free_port;
 use crate::support::{
-    Config, Fault, Part, Stopwatch, World, get, has_tool, is_root, this_test, wait_until,
+    Config, Fault, Part, Rekindle, Stopwatch, World, get, has_tool, is_root, this_test, wait_until,
 };
 
 /// Hides every place where certificates of the system are looked for.
@@ -185,9 +186,9 @@ fn an_https_probe_without_certificates_kills_nobody_and_trusts_them_once_they_ar
     assert_eq!(rekindle.state(), "starting", "the startup budget stands still");
 
     let watch = Stopwatch::start();
-    let certs = format!("/proc/{}/root/etc/ssl/certs", rekindle.pid());
+    let certs = seen_by(&rekindle, "etc/ssl/certs");
     fs::create_dir(&certs).expect("a directory");
-    fs::write(format!("{certs}/ca-certificates.crt"), pem).expect("a file");
+    fs::write(certs.join("ca-certificates.crt"), pem).expect("a file");
     rekindle.wait_state("healthy");
 
     let took = watch.elapsed();
@@ -234,8 +235,7 @@ fn a_user_by_name_without_a_passwd_is_told_and_found_once_it_is_there() {
     rekindle.wait_said(&["child: there is no user \\\"gate\\\" in /etc/passwd; a number works"]);
 
     let watch = Stopwatch::start();
-    let passwd = format!("/proc/{}/root/etc/passwd", rekindle.pid());
-    fs::write(passwd, "gate:x:65534:65534::/:/bin/sh\n").expect("a file");
+    fs::write(seen_by(&rekindle, "etc/passwd"), "gate:x:65534:65534::/:/bin/sh\n").expect("a file");
     served_by(&rekindle, port);
 
     let row = Fault {
@@ -245,6 +245,11 @@ fn a_user_by_name_without_a_passwd_is_told_and_found_once_it_is_there() {
         outcome: "the line says that a number would do; launches are tried until one goes well",
     };
     row.recovered_after(this_test!(), watch.elapsed());
+}
+
+/// Where we find what it knows by this path below its own root.
+fn seen_by(rekindle: &Rekindle<'_>, path: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/root", rekindle.pid())).join(path)
 }
 
 /// Whose variables point to certificates would find them all the same.

@@ -65,9 +65,11 @@ fn a_kill_by_anybody_else_below_a_memory_limit_is_told_as_a_signal() {
 
 /// A supervisor below the memory limit, and all that it starts with it.
 fn limited<'w>(world: &'w World, cgroup: &Cgroup, config: &Config) -> Rekindle<'w> {
+    // Who is about to be killed for lack of memory is slow: that must not be healed before.
+    let config = config.clone().with("probe.liveness.failure_threshold = 1000");
     cgroup.set("memory.limit_in_bytes", LIMIT);
     let join = format!("echo $$ > {}", cgroup.file("cgroup.procs"));
-    let rekindle = world.start(world.after(&join, &world.prepare(config)));
+    let rekindle = world.start(world.after(&join, &world.prepare(&config)));
     rekindle.wait_up();
     rekindle
 }
