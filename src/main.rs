@@ -10,6 +10,7 @@ use rekindle::cli::{Cli, Command, check, completions, demo_gateway, man, probe, 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => {
+            run::wait_for_descriptors();
             match sources::config(args.config.as_deref(), &args.settings, &args.command) {
                 Ok(loaded) => run::run(loaded.config, &loaded.warnings),
                 Err(error) => refuse(&error),

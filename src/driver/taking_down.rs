@@ -109,7 +109,10 @@ impl Driver {
             let (pid, name) = (left_over.process.pid, left_over.name.clone());
             self.say_once(&Note::LeftBehind { pid, name });
         }
-        if swept.left.is_empty() {
+        if let Some(error) = swept.unseen.clone() {
+            self.say_once(&Note::CannotLook { error });
+        }
+        if swept.left.is_empty() && swept.unseen.is_none() {
             let port = self.who_holds_the_port();
             self.feed(Event::Swept { port });
         } else {

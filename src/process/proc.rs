@@ -51,11 +51,14 @@ pub struct Listener {
 
 /// Reads `/proc/PID/stat`.
 pub fn stat(pid: u32) -> Option<Stat> {
+    read_stat(pid).ok()?
+}
+
+fn read_stat(pid: u32) -> io::Result<Option<Stat>> {
     // The longest possible line: 52 numbers of at most 20 digits, and a name of at most 64 bytes.
     let mut buffer = [0; 1536];
-    let mut file = File::open(format!("/proc/{pid}/stat")).ok()?;
-    let length = file.read(&mut buffer).ok()?;
-    parse_stat(buffer.get(..length)?).map(|(stat, _)| stat)
+    let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut buffer)?;
+    Ok(buffer.get(..length).and_then(parse_stat).map(|(stat, _)| stat))
 }
 
 /// The name of a process as the kernel knows it (at most 15 bytes), `?` if it cannot be read.
@@ -64,10 +67,29 @@ pub fn name(pid: u32) -> String {
     String::from_utf8_lossy(name.trim_ascii_end()).into_owned()
 }
 
-/// All processes that we can see.
-pub fn processes() -> Vec<Stat> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries.filter_map(|entry| stat(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
+/// All processes that we can see; an error if we have not the means to look at each.
+pub fn processes() -> io::Result<Vec<Stat>> {
+    let mut processes = Vec::new();
+    let Some(entries) = unless_scarce(fs::read_dir("/proc"))? else { return Ok(processes) };
+    for entry in entries.flatten() {
+        if let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+            // Any other failure says that it has just ended.
+            processes.extend(unless_scarce(read_stat(pid))?.flatten());
+        }
+    }
+    Ok(processes)
+}
+
+/// A failure says something about what is looked at, unless it is we who lack something.
+fn unless_scarce<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) =>
+        {
+            Err(error)
+        }
+        other => Ok(other.ok()),
+    }
 }
 
 /// The children of a process, zombies included; `None` if it is gone or the kernel does not list
@@ -266,7 +288,10 @@ mod tests {
         assert_eq!(own.pid, pid);
         assert!(own.is_alive() && own.start_time > 0);
         assert!(
-            processes().iter().any(|other| other.pid == pid && other.start_time == own.start_time)
+            processes()
+                .unwrap()
+                .iter()
+                .any(|other| other.pid == pid && other.start_time == own.start_time)
         );
         assert!(share(pid).is_some_and(|share| share.ran > Duration::ZERO));
         assert_eq!(boot_id().map(|id| id.len()), Some(36));
