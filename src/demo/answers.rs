@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use axum::extract::Query;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -27,14 +26,14 @@ impl Gateway {
             "/health" => self.health().await,
             "/readyz" => self.readiness(),
             "/info" => (StatusCode::OK, self.info()),
-            "/fault" => match Query::<Fault>::try_from_uri(request.uri()) {
-                Ok(Query(fault)) => {
+            "/fault" => match Fault::from_query(request.uri().query().unwrap_or_default()) {
+                Ok(fault) => {
                     self.sickness.set((fault.mode != Mode::None).then_some(fault));
                     ordered.set(Some(fault));
                     tell(&fault.announcement());
                     (StatusCode::OK, json!({ "fault": fault.announcement() }))
                 }
-                Err(error) => (StatusCode::BAD_REQUEST, json!({ "error": error.body_text() })),
+                Err(error) => (StatusCode::BAD_REQUEST, json!({ "error": error.to_string() })),
             },
             _ => (StatusCode::NOT_FOUND, json!({ "error": "not found" })),
         };
