@@ -33,8 +33,7 @@ pub(super) enum Trust<'a> {
 
 /// The TLS side of a client.
 pub(super) fn client_config(trust: Trust<'_>) -> Result<ClientConfig, ProbeError> {
-    let provider =
-        Arc::new(CryptoProvider { key_provider: &NoKeys, ..ring::default_provider() });
+    let provider = Arc::new(CryptoProvider { key_provider: &NoKeys, ..ring::default_provider() });
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .expect("ring supports the default TLS versions");
