@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::fault::{Fault, Mode};
 use super::{Gateway, tell};
+use crate::gather::gather;
 
 impl Gateway {
     /// Answers one request; a fault that it asks for is left in `ordered`.
@@ -75,13 +76,11 @@ impl Gateway {
     /// What a test wants to know; of the environment only names, unless they start with `DEMO_`.
     fn info(&self) -> Value {
         let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-        let env: BTreeMap<_, _> = std::env::vars_os()
-            .map(|(name, value)| {
-                let name = lossy(name);
-                let value = name.starts_with("DEMO_").then(|| lossy(value));
-                (name, value)
-            })
-            .collect();
+        let env: BTreeMap<_, _> = gather(std::env::vars_os().map(|(name, value)| {
+            let name = lossy(name);
+            let value = name.starts_with("DEMO_").then(|| lossy(value));
+            (name, value)
+        }));
         json!({
             "pid": std::process::id(),
             "ppid": rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero),

@@ -16,6 +16,7 @@ use super::proc::{self, Stat};
 use super::run::PROBE_VARIABLE;
 use super::world::{Ids, World};
 use super::{MARK_VARIABLE, Mark, Process, Registry, reaper};
+use crate::gather::gather;
 use crate::supervisor::Signal;
 
 /// How often a kill looks for processes that were forked meanwhile.
@@ -226,14 +227,14 @@ impl Tree {
         let world = World::look();
         self.ids.forget_stale(&world);
         let inside: BTreeSet<u32> =
-            self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default().into_iter().collect();
+            gather(self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default());
         let members = world.select(|stat| {
             if stat.pid == world.own || self.beside.holds(stat.pid) {
                 return Some(false);
             }
             self.is_member_itself(stat, &world, &inside).then_some(true)
         });
-        self.members = members.into_iter().map(|stat| (stat.pid, stat)).collect();
+        self.members = gather(members.into_iter().map(|stat| (stat.pid, stat)));
         self.origins.retain(|process, _| world.has(*process));
         for member in self.members.values() {
             for id in [member.group, member.session] {
@@ -346,9 +347,8 @@ impl DelayMeter {
 
     /// What a process had waited before it was first seen does not count.
     fn sample(&mut self, processes: impl Iterator<Item = Identified>) -> Duration {
-        let now: BTreeMap<Identified, Duration> = processes
-            .filter_map(|process| Some((process, proc::run_delay(process.pid)?)))
-            .collect();
+        let delay = |process: Identified| Some((process, proc::run_delay(process.pid)?));
+        let now: BTreeMap<Identified, Duration> = gather(processes.filter_map(delay));
         for (process, delay) in &now {
             let before = self.last.get(process).copied().unwrap_or(*delay);
             self.total += delay.saturating_sub(before);
