@@ -8,6 +8,7 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::metrics::{Handler, Metric, Metrics};
+use crate::planted::{self, place};
 use crate::status::Shared;
 use crate::status::document::Report;
 
@@ -33,6 +34,7 @@ impl Routes {
 
     /// Answers and counts a request, whatever its body; GET and HEAD only.
     pub(super) fn answer<B>(&self, request: &Request<B>) -> Answer {
+        planted::pass(place::REQUEST);
         let handler = handler_of(request.uri().path());
         let mut answer = match (handler, request.method()) {
             (Handler::Other, _) | (_, &Method::GET | &Method::HEAD) => {
