@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod driver;
+mod gather;
 pub mod hook;
 pub mod http;
 pub mod log;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::document::{Origin, Table, Value, What, parse_value};
 use super::{keys, values};
+use crate::gather::gather;
 
 /// What was found wrong or doubtful so far, and what is needed to say where.
 #[derive(Debug, Default)]
@@ -207,7 +208,7 @@ impl<'a> Section<'a> {
             let noted = read.map_err(|why| section.wrong_unshown(name, value.origin, &why));
             Some((name.clone(), noted.ok()?))
         };
-        entries.filter_map(entry).collect()
+        gather(entries.filter_map(entry))
     }
 
     /// Notes that what was written at `key` is wrong. `why` follows "key = value".

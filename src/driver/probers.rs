@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::{Probe, ProbeTarget, Service};
+use crate::gather::gather;
 use crate::probe::{Answer, ExecOutcome, ProbeError, Prober, exec_verdict};
 use crate::process::env::{self, Sources};
 use crate::process::port::PortWatch;
@@ -137,7 +138,7 @@ impl Probers {
         clock: Clock,
         answers: UnboundedSender<Answered>,
     ) -> Self {
-        let probes = prepared.into_iter().map(|(role, probe)| (role, Ready::from(probe))).collect();
+        let probes = gather(prepared.into_iter().map(|(role, probe)| (role, Ready::from(probe))));
         Self {
             service,
             probes,

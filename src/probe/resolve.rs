@@ -28,8 +28,9 @@ pub(super) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>
     if host.eq_ignore_ascii_case("localhost") {
         return Ok(vec![(Ipv6Addr::LOCALHOST, port).into(), (Ipv4Addr::LOCALHOST, port).into()]);
     }
-    let mut addresses = ask_the_system((host.to_owned(), port)).await?;
-    addresses.sort_by_key(SocketAddr::is_ipv4);
+    let found = ask_the_system((host.to_owned(), port)).await?.into_iter();
+    let (mut addresses, v4): (Vec<_>, Vec<_>) = found.partition(SocketAddr::is_ipv6);
+    addresses.extend(v4);
     Ok(addresses)
 }
 

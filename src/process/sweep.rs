@@ -17,6 +17,7 @@ use super::proc::{self, Stat};
 use super::run::PROBE_VARIABLE;
 use super::world::World;
 use super::{MARK_VARIABLE, Mark, exec};
+use crate::gather::gather;
 
 /// How long left-overs may take to end by themselves.
 const GRACE: Duration = Duration::from_secs(1);
@@ -112,7 +113,7 @@ fn find(
             || records.iter().any(|record| is_recorded(stat, record, &world));
         if identified { Some(true) } else { by_mark(stat.pid, traces.mark) }
     });
-    let found: BTreeSet<_> = found.iter().map(Identified::from).collect();
+    let found: BTreeSet<_> = gather(found.iter().map(Identified::from));
     for process in &found {
         known.entry(*process).or_insert_with(|| proc::name(process.pid));
     }

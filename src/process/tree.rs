@@ -16,6 +16,7 @@ use super::proc::{self, Share, Stat};
 use super::run::PROBE_VARIABLE;
 use super::world::{Ids, World};
 use super::{MARK_VARIABLE, Mark, Process, Registry, reaper};
+use crate::gather::gather;
 use crate::supervisor::Signal;
 
 /// How often a kill looks for processes that were forked meanwhile.
@@ -242,7 +243,7 @@ impl Tree {
         }
         self.ids.forget_stale(&world);
         let inside: BTreeSet<u32> =
-            self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default().into_iter().collect();
+            gather(self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default());
         let members = world.select(|stat| {
             if stat.pid == world.own || self.beside.holds(stat.pid) {
                 return Some(false);
@@ -250,7 +251,8 @@ impl Tree {
             self.is_member_itself(stat, &world, &inside).then_some(true)
         });
         let hidden = self.hidden_children(&world);
-        self.members = members.into_iter().chain(hidden).map(|stat| (stat.pid, stat)).collect();
+        let members = members.into_iter().chain(hidden);
+        self.members = gather(members.map(|stat| (stat.pid, stat)));
         self.origins.retain(|process, _| world.has(*process));
         for member in self.members.values() {
             for id in [member.group, member.session] {
@@ -398,8 +400,8 @@ impl ShareMeter {
 
     /// What a process had got before it was first seen does not count.
     fn sample(&mut self, processes: impl Iterator<Item = Identified>) -> Share {
-        let now: BTreeMap<Identified, Share> =
-            processes.filter_map(|process| Some((process, proc::share(process.pid)?))).collect();
+        let share = |process: Identified| Some((process, proc::share(process.pid)?));
+        let now: BTreeMap<Identified, Share> = gather(processes.filter_map(share));
         for (process, share) in &now {
             let before = self.last.get(process).copied().unwrap_or(*share);
             self.total.ran += share.ran.saturating_sub(before.ran);

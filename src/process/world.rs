@@ -5,6 +5,7 @@ use std::io;
 
 use super::kill::Identified;
 use super::proc::{self, Stat};
+use crate::gather::gather;
 
 /// All processes that we can see, at about one moment.
 pub(super) struct World {
@@ -19,7 +20,7 @@ impl World {
     pub(super) fn look() -> io::Result<Self> {
         let own = std::process::id();
         let mut processes: BTreeMap<u32, Stat> =
-            proc::processes()?.into_iter().map(|stat| (stat.pid, stat)).collect();
+            gather(proc::processes()?.into_iter().map(|stat| (stat.pid, stat)));
         // A parent that ended while we looked leaves a gap: its children have another one by now.
         let lost: Vec<u32> = processes
             .values()

@@ -35,8 +35,12 @@ fn launch(tree: &mut Tree, scratch: &Path, mut launchable: Launchable) -> Vec<u3
 }
 
 fn pids_in(scratch: &Path, file: &str) -> Vec<u32> {
-    until(file, || scratch.join(file).exists());
-    let text = fs::read_to_string(scratch.join(file)).expect("readable");
+    let mut text = String::new();
+    // A shell makes the file first, and then writes its line.
+    until(file, || {
+        text = fs::read_to_string(scratch.join(file)).unwrap_or_default();
+        text.ends_with('\n')
+    });
     text.split_whitespace().map(|pid| pid.parse().expect("a pid")).collect()
 }
 
