@@ -12,6 +12,8 @@ pub mod kill;
 mod launch;
 pub mod port;
 pub mod proc;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod property;
 pub mod reaper;
 mod registry;
 pub mod run;

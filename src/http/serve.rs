@@ -74,10 +74,10 @@ where
 
 /// The open connections of one door, oldest first.
 #[derive(Default)]
-struct Connections(VecDeque<AbortHandle>);
+pub(super) struct Connections(VecDeque<AbortHandle>);
 
 impl Connections {
-    async fn serve<S>(&mut self, stream: S, router: &Router)
+    pub(super) async fn serve<S>(&mut self, stream: S, router: &Router)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -97,6 +97,12 @@ impl Connections {
         self.0.push_back(task.abort_handle());
         // Its request may be here already: answer before accepting what might push it out.
         tokio::task::yield_now().await;
+    }
+
+    /// How many are open.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn open(&self) -> usize {
+        self.0.iter().filter(|connection| !connection.is_finished()).count()
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
-use super::Mark;
+use super::{Mark, proc};
 use crate::config::CgroupMode;
 
 /// A cgroup directly below our own.
@@ -76,11 +76,9 @@ impl Cgroup {
 
     /// Whether a process is in it or in one below it, also when it has ended and is not reaped.
     pub fn holds(&self, pid: u32) -> bool {
-        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        self.directory.file_name().and_then(OsStr::to_str).is_some_and(|name| {
-            let mut paths = cgroups.lines().filter_map(|line| line.strip_prefix("0::/"));
-            paths.any(|path| path.split('/').any(|part| part == name))
-        })
+        let cgroups = proc::text(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let name = self.directory.file_name().and_then(OsStr::to_str);
+        name.is_some_and(|name| is_listed(&cgroups, name))
     }
 
     /// Whether anything in it is alive.
@@ -102,14 +100,20 @@ impl Cgroup {
 
 /// Our own cgroup's directory in the version 2 hierarchy.
 fn own_directory() -> Option<PathBuf> {
-    let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let cgroups = proc::text("/proc/self/cgroup")?;
     let path = cgroups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mounts = proc::text("/proc/self/mountinfo")?;
     mount_point(&mounts).map(|mount| mount.join(path))
 }
 
+/// Whether `/proc/PID/cgroup` names a cgroup of version 2 that is called so, or one below it.
+pub(super) fn is_listed(cgroups: &str, name: &str) -> bool {
+    let mut paths = cgroups.lines().filter_map(|line| line.strip_prefix("0::/"));
+    paths.any(|path| path.split('/').any(|part| part == name))
+}
+
 /// Where the version 2 hierarchy's root, as we see it, is mounted.
-fn mount_point(mountinfo: &str) -> Option<PathBuf> {
+pub(super) fn mount_point(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (place, kind) = line.split_once(" - ")?;
         let mut fields = place.split(' ').skip(3);
@@ -127,9 +131,8 @@ fn is_delegated(directory: &Path) -> bool {
             .is_ok_and(|length| value[..length] == *b"1")
     });
     // The real root, unlike a namespace's, has no events of its own.
-    let namespace_root =
-        mount_point(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
-            .is_some_and(|root| root == directory && root.join("cgroup.events").exists());
+    let namespace_root = mount_point(&proc::text("/proc/self/mountinfo").unwrap_or_default())
+        .is_some_and(|root| root == directory && root.join("cgroup.events").exists());
     attribute || namespace_root
 }
 
