@@ -43,7 +43,7 @@ impl Driver {
         }
         let longest = self.probers.longest(answered.role);
         believed(verdict, answered.took, longest, || {
-            self.tree.borrow_mut().run_delay().saturating_sub(answered.run_delay)
+            self.tree.borrow_mut().waited_since(answered.share, answered.took)
         })
     }
 

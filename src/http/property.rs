@@ -1,8 +1,6 @@
 //! What must hold for whatever is sent to our port.
-#![expect(clippy::missing_panics_doc, reason = "a property that is broken panics")]
 
 use std::cell::RefCell;
-use std::mem;
 use std::sync::Arc;
 
 use axum::Router;
@@ -27,13 +25,12 @@ thread_local! {
     static SERVER: RefCell<Server> = RefCell::new(Server::new());
 }
 
-/// What answers, and what an operator could see of it the last time.
+/// What answers.
 struct Server {
     runtime: Runtime,
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     router: Router,
-    seen: String,
 }
 
 /// The bytes of one connection: each answer is one of ours and is counted, nothing else changes,
@@ -51,11 +48,14 @@ impl Server {
         let shared = Arc::new(Shared::new(Clock::start(), "gateway"));
         let router = routes::router(Arc::clone(&shared), Arc::clone(&metrics));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let seen = pages(&shared, &metrics);
-        Self { runtime: runtime.expect("a runtime"), shared, metrics, router, seen }
+        Self { runtime: runtime.expect("a runtime"), shared, metrics, router }
     }
 
     fn take(&mut self, bytes: &[u8]) {
+        // A page takes a hundred times as long as a request; which ones are looked at depends on
+        // nothing but the bytes.
+        let looks = bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_mul(31) ^ byte) % 8 == 0;
+        let before = looks.then(|| pages(&self.shared, &self.metrics));
         let router = &self.router;
         let answers = self.runtime.block_on(async {
             let mut connections = Connections::default();
@@ -68,14 +68,11 @@ impl Server {
             assert_eq!(connections.open(), 0, "the client has gone");
             answers
         });
-        let before = mem::replace(&mut self.seen, pages(&self.shared, &self.metrics));
         let ours = assert_known(&answers);
-        assert_eq!(
-            without_requests(&before),
-            without_requests(&self.seen),
-            "something has changed"
-        );
-        assert_eq!(counted(&self.seen) - counted(&before), ours, "answers that were not counted");
+        let Some(before) = before else { return };
+        let after = pages(&self.shared, &self.metrics);
+        assert_eq!(without_requests(&before), without_requests(&after), "something has changed");
+        assert_eq!(counted(&after) - counted(&before), ours, "answers that were not counted");
     }
 }
 

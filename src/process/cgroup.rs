@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::Access;
 
@@ -98,28 +98,40 @@ impl Cgroup {
     }
 }
 
-/// Our own cgroup's directory in the version 2 hierarchy.
-fn own_directory() -> Option<PathBuf> {
-    let cgroups = proc::text("/proc/self/cgroup")?;
-    let path = cgroups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let mounts = proc::text("/proc/self/mountinfo")?;
-    mount_point(&mounts).map(|mount| mount.join(path))
-}
-
-/// Whether `/proc/PID/cgroup` names a cgroup of version 2 that is called so, or one below it.
+/// Whether `/proc/PID/cgroup` names a version 2 cgroup that is called so, or one below it.
 pub(super) fn is_listed(cgroups: &str, name: &str) -> bool {
     let mut paths = cgroups.lines().filter_map(|line| line.strip_prefix("0::/"));
     paths.any(|path| path.split('/').any(|part| part == name))
 }
 
-/// Where the version 2 hierarchy's root, as we see it, is mounted.
-pub(super) fn mount_point(mountinfo: &str) -> Option<PathBuf> {
+/// Where the cgroup of a process is, as its `/proc/PID/cgroup` and our mounts tell: in the version
+/// 1 hierarchy of `controller`, or, if that is empty, in the version 2 hierarchy.
+pub(super) fn place(cgroups: &str, mountinfo: &str, controller: &str) -> Option<PathBuf> {
+    let group = cgroups.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        controllers.split(',').any(|name| name == controller).then_some(path)
+    })?;
     mountinfo.lines().find_map(|line| {
         let (place, kind) = line.split_once(" - ")?;
         let mut fields = place.split(' ').skip(3);
         let (root, mount) = (fields.next()?, fields.next()?);
-        (kind.starts_with("cgroup2 ") && root == "/").then(|| PathBuf::from(mount))
+        let mut kind = kind.split(' ');
+        let is_it = match kind.next()? {
+            "cgroup2" => controller.is_empty(),
+            "cgroup" => kind.nth(1)?.split(',').any(|option| option == controller),
+            _ => false,
+        };
+        // A container may see only its own part of the hierarchy.
+        let below = Path::new(group).strip_prefix(root).ok()?;
+        // What is above our namespace's root is out of sight.
+        let in_sight = !below.components().any(|part| part == Component::ParentDir);
+        (is_it && in_sight).then(|| Path::new(mount).join(below))
     })
+}
+
+/// Our own cgroup's directory in the version 2 hierarchy.
+fn own_directory() -> Option<PathBuf> {
+    place(&proc::text("/proc/self/cgroup")?, &proc::text("/proc/self/mountinfo")?, "")
 }
 
 /// Whether whoever manages cgroups left this one to us: it is the root of our cgroup namespace,
@@ -131,7 +143,8 @@ fn is_delegated(directory: &Path) -> bool {
             .is_ok_and(|length| value[..length] == *b"1")
     });
     // The real root, unlike a namespace's, has no events of its own.
-    let namespace_root = mount_point(&proc::text("/proc/self/mountinfo").unwrap_or_default())
+    let namespace_root = proc::text("/proc/self/mountinfo")
+        .and_then(|mounts| place("0::/", &mounts, ""))
         .is_some_and(|root| root == directory && root.join("cgroup.events").exists());
     attribute || namespace_root
 }
@@ -141,12 +154,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mount_of_the_version_2_root_is_found_among_others() {
+    fn a_process_is_placed_in_either_hierarchy() {
         let mounts = "30 25 0:26 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n\
-            31 25 0:27 /sub /elsewhere rw - cgroup2 cgroup2 rw\n\
-            32 25 0:27 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
-        assert_eq!(mount_point(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
-        assert_eq!(mount_point("torn"), None);
+            31 25 0:28 /docker/c1 /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory,x\n\
+            32 25 0:27 /sub /elsewhere rw - cgroup2 cgroup2 rw\n\
+            33 25 0:27 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
+        let cgroups = "9:pids:/a\n4:cpu,memory:/docker/c1/b\n1:name=systemd:/\n0::/u/v\n";
+        let placed = |controller| place(cgroups, mounts, controller);
+        assert_eq!(placed("memory"), Some(PathBuf::from("/sys/fs/cgroup/memory/b")));
+        assert_eq!(placed("pids"), Some(PathBuf::from("/sys/fs/cgroup/pids/a")));
+        assert_eq!(placed(""), Some(PathBuf::from("/sys/fs/cgroup/unified/u/v")));
+        assert_eq!(placed("cpuset"), None);
+        assert_eq!(place("0::/a", "torn", ""), None);
+        assert_eq!(place("torn", mounts, ""), None);
     }
 
     #[test]

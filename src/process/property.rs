@@ -4,7 +4,6 @@
 use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use super::instance::{self, HEADER};
 use super::proc::{self, Listener};
@@ -37,11 +36,9 @@ fn stat(line: &[u8]) {
 
 /// `/proc/PID/schedstat` of any process: what was read is read back.
 fn schedstat(line: &[u8]) {
-    let Some(delay) = proc::parse_schedstat(line) else { return };
-    assert_eq!(
-        proc::parse_schedstat(format!("1 {} 1\n", delay.as_nanos()).as_bytes()),
-        Some(delay)
-    );
+    let Some(share) = proc::parse_schedstat(line) else { return };
+    let written = format!("{} {} 1\n", share.ran.as_nanos(), share.waited.as_nanos());
+    assert_eq!(proc::parse_schedstat(written.as_bytes()), Some(share));
 }
 
 /// A variable in `/proc/PID/environ` is found whole or not at all. The name stands before a
@@ -117,21 +114,23 @@ fn sock_diag_answer(listener: &Listener) -> [u8; sock_diag::ANSWER] {
     message
 }
 
-/// `/proc/PID/cgroup` and `/proc/self/mountinfo`: a cgroup of ours is found by its whole name, and
-/// no hierarchy but the second version's is taken for ours.
+/// `/proc/PID/cgroup` and, behind an empty line, `/proc/self/mountinfo`: a cgroup is where its
+/// hierarchy is mounted, and ours is known by its whole name.
 fn cgroups(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    if let Some(mount) = cgroup::mount_point(&text) {
-        let mount = mount.to_str().expect("it was text");
-        assert!(!mount.contains([' ', '\n']), "{mount:?}");
-        assert!(text.contains(&format!(" / {mount} ")) && text.contains(" - cgroup2 "));
+    let (cgroups, mounts) = text.split_once("\n\n").unwrap_or((&text, &text));
+    for controller in ["", "memory"] {
+        let Some(place) = cgroup::place(cgroups, mounts, controller) else { continue };
+        assert!(place.iter().all(|part| part != ".."), "{}", place.display());
+        let mut fields = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+        assert!(fields.any(|mount| place.starts_with(mount)), "{}", place.display());
     }
     let name = "rekindle-ab-gateway";
-    let listed = text.lines().any(|line| {
-        line.starts_with("0::/")
-            && Path::new(&line[3..]).iter().any(|part| part == OsStr::new(name))
-    });
-    assert_eq!(cgroup::is_listed(&text, name), listed);
+    let listed = cgroups
+        .lines()
+        .filter_map(|line| line.strip_prefix("0::/"))
+        .any(|path| format!("/{path}/").contains(&format!("/{name}/")));
+    assert_eq!(cgroup::is_listed(cgroups, name), listed);
 }
 
 /// An `env_file`: each line is a variable, a complaint or nothing, and variables are read back.

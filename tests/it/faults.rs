@@ -2,3 +2,5 @@
 //! `docs/reliability.md`, and `tests/system/faults/run` runs them all.
 
 mod away;
+mod killed;
+mod soak;
