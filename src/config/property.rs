@@ -15,6 +15,7 @@ use super::{
 };
 use crate::fuzzing::assert_one_line;
 use crate::supervisor::{Policy, ProbePolicy};
+use crate::text::without_secrets;
 
 /// Whatever holds this is a secret, where secrets may stand. Not a variable's name.
 const SECRET: &str = "S3-CR3T";
@@ -126,7 +127,7 @@ fn setting(line: &str) -> Option<Setting> {
 fn is_shown(text: &str, sources: &Sources) -> bool {
     let settings = sources.settings.iter().filter_map(|setting| setting.text.as_ref());
     let program = sources.command.first();
-    settings.chain(program).any(|text| text.contains(SECRET))
+    settings.chain(program).any(|text| without_secrets(text).contains(SECRET))
         || document::parse(text).is_ok_and(|root| is_shown_in(&root, &mut Vec::new()))
 }
 
@@ -149,7 +150,8 @@ fn is_shown_by(value: &Value, place: &mut Vec<String>) -> bool {
             .first()
             .is_some_and(|item| matches!(&item.what, What::Text(text) if text.contains(SECRET))),
         What::List(items) => items.iter().any(|item| is_shown_by(item, place)),
-        What::Text(text) | What::Other(text) => !hidden && text.contains(SECRET),
+        What::Text(text) => !hidden && without_secrets(text).contains(SECRET),
+        What::Other(text) => text.contains(SECRET),
         What::Integer(_) | What::Number(_) | What::Switch(_) => false,
     }
 }

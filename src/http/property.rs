@@ -58,14 +58,14 @@ impl Server {
         let before = looks.then(|| pages(&self.shared, &self.metrics));
         let router = &self.router;
         let answers = self.runtime.block_on(async {
-            let mut connections = Connections::default();
+            let mut connections = Connections::at_most(1);
             let (client, server) = duplex(64 * 1024);
             connections.serve(server, router).await;
             let answers = exchange(client, bytes).await;
             for _ in 0..TURNS {
                 yield_now().await;
             }
-            assert_eq!(connections.open(), 0, "the client has gone");
+            assert_eq!(connections.count(), 0, "the client has gone");
             answers
         });
         let ours = assert_known(&answers);

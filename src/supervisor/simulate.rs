@@ -240,7 +240,8 @@ impl Simulation {
             Action::Sweep => {
                 let after = self.chance.millis(0, 500);
                 if self.weather == Weather::Rough && self.chance.one_in(3) {
-                    return Ok(self.news(after, Event::SweepFailed));
+                    self.news(after, Event::SweepFailed);
+                    return Ok(());
                 }
                 let port = self.port_holder();
                 self.news(after, Event::Swept { port });

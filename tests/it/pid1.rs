@@ -77,6 +77,6 @@ fn it_reaps_what_others_leave_to_it() {
 }
 
 /// Starts it as the init of a PID namespace of its own.
-fn as_pid_1<'w>(world: &'w World, config: &Config) -> Option<Rekindle<'w>> {
+pub(crate) fn as_pid_1<'w>(world: &'w World, config: &Config) -> Option<Rekindle<'w>> {
     world.run_unshared(config, &["--pid", "--mount-proc"])
 }
