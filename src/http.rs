@@ -5,6 +5,8 @@
 //! again and again; it never stops the healing.
 
 mod listen;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod property;
 mod routes;
 mod serve;
 

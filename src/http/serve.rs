@@ -81,7 +81,7 @@ fn admits_only_us_and_root(teller: Teller) -> impl FnMut(&UnixStream) -> bool {
 }
 
 /// A connection through either door: one type, so that the HTTP code is in the program once.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
@@ -113,17 +113,17 @@ fn most_connections() -> usize {
 }
 
 /// The open connections of one door, oldest first.
-struct Connections {
+pub(super) struct Connections {
     open: VecDeque<AbortHandle>,
     most: usize,
 }
 
 impl Connections {
-    const fn at_most(most: usize) -> Self {
+    pub(super) const fn at_most(most: usize) -> Self {
         Self { open: VecDeque::new(), most }
     }
 
-    async fn serve(&mut self, stream: Box<dyn Stream>, routes: &Routes) {
+    pub(super) async fn serve(&mut self, stream: Box<dyn Stream>, routes: &Routes) {
         self.open.retain(|connection| !connection.is_finished());
         while self.open.len() >= self.most {
             self.open.pop_front().inspect(AbortHandle::abort);
@@ -142,6 +142,12 @@ impl Connections {
         self.open.push_back(task.abort_handle());
         // Its request may be here already: answer before accepting what might push it out.
         tokio::task::yield_now().await;
+    }
+
+    /// How many are open.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn count(&self) -> usize {
+        self.open.iter().filter(|connection| !connection.is_finished()).count()
     }
 }
 

@@ -7,6 +7,7 @@ mod unix;
 
 use std::time::Duration;
 
+use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -422,5 +423,21 @@ fn a_probe_program_that_cannot_run_is_not_a_sick_child() {
         (cannot(Os::NFILE), Verdict::unknown(Why::NoDescriptors)),
     ] {
         assert_eq!(exec_verdict(outcome), verdict, "{outcome:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_expected_of_whatever_body_the_property_holds(
+        pointer in "(/(a|b|0|1|01|~0|~1|~|\u{e4})?){0,3}|[ -~]{0,6}",
+        wanted in "1|true|\"x\"|\\[\\]|\\{\\}|[ -~]{0,4}",
+        body in "(\\{\"(a|b|~|/|0)?\":|\\[1,|){0,3}(1|true|\"[ -~&&[^\"\\\\]]{0,60}\"|null)(\\}|\\]|){0,3}"
+    ) {
+        property::expectation(format!("{pointer}\n{wanted}\n{body}").as_bytes());
+    }
+
+    #[test]
+    fn whatever_body_comes_its_head_is_a_beginning(body in proptest::collection::vec(any::<u8>(), 0..600)) {
+        property::expectation(&[b"\n1\n", &body[..]].concat());
     }
 }

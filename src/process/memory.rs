@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cgroup::place;
+use super::proc;
 use crate::supervisor::Exit;
 
 /// The count of kills for lack of memory.
@@ -61,8 +62,8 @@ impl OomKills {
 
 /// The file that counts for `pid`: of whichever hierarchy has the memory controller.
 fn file_of(pid: u32) -> Option<PathBuf> {
-    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let groups = proc::text(format!("/proc/{pid}/cgroup"))?;
+    let mounts = proc::text("/proc/self/mountinfo")?;
     let counts = |file: &PathBuf| fs::read_to_string(file).is_ok_and(|text| count(&text).is_some());
     [("memory", "memory.oom_control"), ("", "memory.events")].into_iter().find_map(|(of, name)| {
         let directory = place(&groups, &mounts, of)?;

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use super::exec;
@@ -177,6 +178,11 @@ pub fn listeners() -> Option<Vec<Listener>> {
     Some(tables.iter().flatten().flat_map(|table| parse_listeners(table)).collect())
 }
 
+/// What a file of `/proc` or `/sys` says. Names in it may be any bytes: what is not UTF-8 is replaced.
+pub fn text(path: impl AsRef<Path>) -> Option<String> {
+    Some(String::from_utf8_lossy(&fs::read(path).ok()?).into_owned())
+}
+
 /// The kernel's random name for the time since it booted.
 pub fn boot_id() -> Option<String> {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
@@ -258,6 +264,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::process::property;
     use crate::process::testing::{Started, sh, until};
 
     const TAIL: &str = " S 1 4711 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 11 0 98765 1 2 3";
@@ -357,18 +364,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_a_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse_stat(&bytes);
-            let _ = parse_schedstat(&bytes);
+        fn whatever_bytes_are_read_the_properties_hold(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            property::proc_files(&bytes);
             let _ = parse_socket_link(&bytes);
-            let _ = find_variable(&bytes, "A");
-            let _ = parse_listeners(&bytes).count();
         }
 
         #[test]
-        fn no_almost_right_line_makes_a_parser_panic(line in "[0-9A-Fa-f:() -]{0,40}( 0A| [0-9A-F]{8}:[0-9A-F]{0,5}){0,8}") {
-            let _ = parse_stat(line.as_bytes());
-            let _ = parse_listeners(line.as_bytes()).count();
+        fn whatever_environment_is_read_the_property_holds(environ in "[AB]{0,2}\n([AB=\u{0}]{0,3}\u{0}){0,6}") {
+            property::proc_files(environ.as_bytes());
+        }
+
+        #[test]
+        fn whatever_almost_right_line_is_read_the_properties_hold(
+            stat in "-?[0-9]{1,11} \\([ -~]{0,8}\\) [RSDTZX]( -?[0-9]{1,3}){19,22}",
+            delay in "[0-9]{0,20} [0-9]{0,21} [0-9]{0,3}",
+            socket in "[0-9: ]{0,5} ([0-9A-F]{8}|[0-9A-F]{32}):[0-9A-F]{0,5} 0:0 0[A1] 0:0 0:0 0 0 0 [0-9]{0,21}"
+        ) {
+            for line in [stat, delay, socket] {
+                property::proc_files(line.as_bytes());
+            }
         }
 
         #[test]
