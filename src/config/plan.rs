@@ -10,6 +10,7 @@ use humantime::format_duration;
 use super::{Config, Service};
 use crate::gather::gather;
 use crate::supervisor::{ExitAction, Policy, ProbePolicy, RestartPolicy};
+use crate::text::one_line;
 
 /// What would happen when, for people.
 pub fn plan(config: &Config) -> String {
@@ -31,7 +32,7 @@ fn of_service(service: &Service) -> String {
         ("budget", budget(policy)),
         ("a stop", stop(policy)),
     ];
-    let lines = lines.map(|(subject, plan)| format!("{subject:<17}{plan}\n"));
+    let lines = lines.map(|(subject, plan)| format!("{subject:<17}{}\n", one_line(&plan)));
     lines.concat()
 }
 
