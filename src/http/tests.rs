@@ -4,6 +4,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::clock::Clock;
 
@@ -274,6 +276,25 @@ fn a_burst_of_dropped_output_is_said_when_it_begins_and_when_it_is_over() {
     let sum = "rekindle_output_dropped_bytes_total{service=\"gateway\",stream=\"stdout\"} 1300000";
     assert!(page.contains(sum), "{page}");
     assert!(page.contains("rekindle_log_dropped_lines_total 2"), "{page}");
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_sent_the_property_holds(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        property::requests(&bytes);
+    }
+
+    #[test]
+    fn whatever_requests_are_sent_the_property_holds(
+        requests in proptest::collection::vec(
+            "(GET|HEAD|POST|PUT|OPTIONS|X) (/|/metrics|/livez|/readyz|/status|\\*|http://a/livez)(\\?verbose)? \
+             HTTP/1\\.[01]\r\n(host: x\r\n)?(connection: (close|keep-alive|upgrade)\r\n)?\
+             (content-length: [0-9]{1,3}\r\n|transfer-encoding: chunked\r\n|expect: 100-continue\r\n)?\r\n(1\r\na\r\n0\r\n\r\n)?",
+            0..4
+        )
+    ) {
+        property::requests(requests.concat().as_bytes());
+    }
 }
 
 fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
