@@ -26,6 +26,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::clock::{self, Clock};
 use crate::config::Service;
 use crate::http;
+use crate::planted::{self, place};
 use crate::process::kill::Identified;
 use crate::process::memory::OomKills;
 use crate::process::port::{Holder, PortWatch};
@@ -185,6 +186,7 @@ impl Driver {
             }
             let due = self.next_wake_up();
             let news = self.wait(due).await;
+            planted::pass(place::LOOP);
             let now = self.clock.now();
             let lateness = due.map_or(Duration::ZERO, |due| now.since(due));
             self.reporter.loop_turned(now, lateness);
