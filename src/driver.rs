@@ -272,7 +272,7 @@ impl Driver {
             }
             Action::Signal { id, to, signal } => self.signal(id, to, signal),
             Action::Probe { id, role, probe } => {
-                self.oom_kills.look();
+                self.oom_kills.look(self.clock.now());
                 self.probers.ask(id, role, probe, &self.tree);
             }
             Action::CheckPort(id) => {

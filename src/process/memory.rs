@@ -6,34 +6,55 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::cgroup::place;
-use crate::supervisor::Exit;
+use crate::supervisor::{Exit, Moment};
 
-/// The count of kills for lack of memory, as it was when it was looked at last.
+/// Between the kernel's count and the end of whom it kills lies the return of all its memory: on a
+/// machine without a free page, seconds.
+const DYING: Duration = Duration::from_secs(10);
+
+/// The count of kills for lack of memory.
 #[derive(Debug, Default)]
 pub struct OomKills {
     file: Option<PathBuf>,
+    /// As it was before the kills that can still explain a death.
+    past: u64,
+    /// As it was when it was looked at last, and when it had risen to that.
     seen: u64,
+    rose: Moment,
 }
 
 impl OomKills {
     /// From now on, in the memory cgroup of `pid`.
     pub fn around(pid: u32) -> Self {
-        let mut kills = Self { file: file_of(pid), seen: 0 };
-        kills.look();
+        Self::counted_in(file_of(pid))
+    }
+
+    fn counted_in(file: Option<PathBuf>) -> Self {
+        let mut kills = Self { file, ..Self::default() };
+        kills.seen = kills.count().unwrap_or_default();
+        kills.past = kills.seen;
         kills
     }
 
-    /// What has been killed until now says nothing about a later death.
-    pub fn look(&mut self) {
-        self.seen = self.count().unwrap_or(self.seen);
+    /// To be called now and then: a kill of long ago says nothing about a later death.
+    pub fn look(&mut self, now: Moment) {
+        let count = self.count().unwrap_or(self.seen);
+        if count > self.seen {
+            self.seen = count;
+            self.rose = now;
+        } else if now.since(self.rose) > DYING {
+            self.past = self.seen;
+        }
     }
 
     /// The same exit, told as the kernel's doing if it was.
     pub fn explain(&mut self, exit: Exit) -> Exit {
-        let before = self.seen;
-        self.look();
+        let before = self.past;
+        self.seen = self.count().unwrap_or(self.seen);
+        self.past = self.seen;
         // A shell tells its child's SIGKILL as its own code.
         if exit.code() == Exit::OutOfMemory.code() && self.seen > before {
             Exit::OutOfMemory
@@ -76,9 +97,7 @@ mod tests {
     fn counted(dir: &Path, count: &str) -> OomKills {
         let file = dir.join("memory.events");
         fs::write(&file, count).expect("a file is written");
-        let mut kills = OomKills { file: Some(file), seen: 0 };
-        kills.look();
-        kills
+        OomKills::counted_in(Some(file))
     }
 
     #[test]
@@ -96,12 +115,21 @@ mod tests {
     }
 
     #[test]
-    fn what_was_killed_before_the_last_look_explains_nothing() {
+    fn a_kill_explains_a_death_for_as_long_as_dying_takes() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut kills = counted(dir.path(), "oom_kill 2\n");
-        fs::write(dir.path().join("memory.events"), "oom_kill 3\n").expect("written");
-        kills.look();
-        assert_eq!(kills.explain(Exit::Signal(9)), Exit::Signal(9));
+        for (looked_at, expected) in [
+            (vec![], Exit::OutOfMemory),
+            (vec![Duration::ZERO], Exit::OutOfMemory),
+            (vec![Duration::ZERO, DYING], Exit::OutOfMemory),
+            (vec![Duration::ZERO, DYING + Duration::from_millis(1)], Exit::Signal(9)),
+        ] {
+            let mut kills = counted(dir.path(), "oom_kill 2\n");
+            fs::write(dir.path().join("memory.events"), "oom_kill 3\n").expect("written");
+            for after in &looked_at {
+                kills.look(Moment::new(Duration::from_secs(100) + *after));
+            }
+            assert_eq!(kills.explain(Exit::Signal(9)), expected, "{looked_at:?}");
+        }
     }
 
     #[test]
