@@ -295,6 +295,9 @@ impl Driver {
         if let Fact::Healthy { .. } = fact {
             self.launcher.healthy();
         }
+        if let (Fact::Settled, Some((port, _))) = (fact, &mut self.port) {
+            port.settled(&mut self.tree.borrow_mut());
+        }
         if fact == (Fact::HookTimedOut { program: Program::BootHook })
             && let (Some((port, _)), Some(hook)) = (&mut self.port, &self.service.boot_hook)
             && port.holder(&mut self.tree.borrow_mut()) == Holder::Ours
