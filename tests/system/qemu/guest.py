@@ -1,8 +1,8 @@
 """A machine of our own: a Debian kernel under QEMU, with busybox and a static Rekindle in memory.
 
-Everything is fetched by apt into `target/qemu` and unpacked there; nothing is installed. The guest
-runs under emulation (TCG), as a stock kernel does not boot under every nested KVM, so it needs no
-rights but those of an ordinary user. Its first program is `init` beside this file.
+Everything is fetched by apt (as root, once) into `target/qemu` and unpacked there; nothing is
+installed. The guest runs under emulation (TCG), as a stock kernel does not boot under every nested
+KVM, so it needs no rights but those of an ordinary user. Its first program is `init` beside this file.
 
 This does not know what is tested: `run` and its siblings do.
 """
@@ -40,7 +40,6 @@ def build():
     """Fetches and builds what a guest is made of, as far as it is not there."""
     if not (CACHE / "fetched").exists():
         fetch()
-    static_rekindle()
     initramfs()
 
 
@@ -50,6 +49,7 @@ def fetch():
     shutil.rmtree(CACHE, ignore_errors=True)
     packages = CACHE / "packages"
     (packages / "partial").mkdir(parents=True)
+    run("apt-get", "update", "-qq")
     kernel = output("apt-cache", "depends", "linux-image-amd64").split("Depends: ")[1].split()[0]
     # The first command takes only what the machine lacks, with all that it depends on.
     run("apt-get", "install", "-y", "-qq", "--download-only", "--no-install-recommends",
@@ -73,14 +73,17 @@ def unpacked(image):
     return lzma.decompress(payload[:-4]) if payload.startswith(b"\xfd7zXZ") else data
 
 
-def static_rekindle():
+def static_rekindle(*options):
     env = dict(os.environ, RUSTFLAGS="-C target-feature=+crt-static")
     command = ["cargo", "build", "--quiet", "--locked", "--release", "--target",
-               "x86_64-unknown-linux-gnu"]
+               "x86_64-unknown-linux-gnu", *options]
     subprocess.run(command, cwd=REPOSITORY, check=True, env=env, stdin=subprocess.DEVNULL)
 
 
-def initramfs():
+def initramfs(planted=False):
+    """Makes the guest's memory disk, and returns it. `planted`: with faults that can be planted."""
+    archive = CACHE / ("initramfs-planted" if planted else "initramfs")
+    static_rekindle(*(["--features", "planted-faults"] if planted else []))
     root = CACHE / "root"
     shutil.rmtree(root, ignore_errors=True)
     for folder in ("bin", "usr/bin", "modules"):
@@ -95,8 +98,8 @@ def initramfs():
         shutil.copy(next((TOOLS / "lib/modules").rglob(f"{module}.ko")), root / "modules")
     (root / "modules/order").write_text("".join(f"{module}\n" for module in MODULES))
     names = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
-    archive = tool("cpio", "--quiet", "-o", "-H", "newc", data=names.encode(), cwd=root)
-    (CACHE / "initramfs").write_bytes(archive)
+    archive.write_bytes(tool("cpio", "--quiet", "-o", "-H", "newc", data=names.encode(), cwd=root))
+    return archive
 
 
 def with_libraries(program, folder, root):
@@ -116,10 +119,13 @@ def tools_env():
                 LD_LIBRARY_PATH=":".join(map(str, libraries)))
 
 
-def tool(*command, data=None, **options):
+def tool(*command, data=None, good=(0,), **options):
     """Runs a program of the fetched ones, or else of the machine; what it printed."""
-    return subprocess.run([str(word) for word in command], input=data, env=tools_env(), check=True,
-                          stdout=subprocess.PIPE, **options).stdout
+    done = subprocess.run([str(word) for word in command], input=data, env=tools_env(),
+                          capture_output=True, **options)
+    check(done.returncode in good, f"{command[0]} ended with {done.returncode}: "
+          f"{(done.stdout + done.stderr).decode(errors='replace')}")
+    return done.stdout
 
 
 def run(*command, **options):
@@ -133,10 +139,11 @@ def output(*command):
 class Guest:
     """A running machine; its power is cut on leaving.
 
-    `drive` is what QEMU is told of its disk, `words` come behind the kernel's command line.
+    `words` come behind the kernel's command line, `options` are QEMU's.
     """
 
-    def __init__(self, scratch, drive=None, words="", rtc="utc", kernel=KERNEL, options=()):
+    def __init__(self, scratch, words="", rtc="utc", kernel=KERNEL, options=(),
+                 initramfs=CACHE / "initramfs"):
         self.log = scratch / "console.log"
         self.sockets = {name: scratch / f"{name}.sock" for name in ("orders", "monitor")}
         for path in self.sockets.values():
@@ -145,12 +152,10 @@ class Guest:
             "qemu-system-x86_64", "-accel", "tcg", "-machine", "pc", "-m", "256", "-smp", "1",
             "-nodefaults", "-no-user-config", "-display", "none",
             "-L", TOOLS / "usr/share/qemu", "-L", TOOLS / "usr/share/seabios",
-            "-rtc", f"base={rtc}", "-kernel", kernel, "-initrd", CACHE / "initramfs",
+            "-rtc", f"base={rtc}", "-kernel", kernel, "-initrd", initramfs,
             "-append", f"{COMMAND_LINE} {words}", "-serial", "stdio",
             "-serial", f"unix:{self.sockets['orders']},server=on,wait=off",
             "-qmp", f"unix:{self.sockets['monitor']},server=on,wait=off", *options]
-        if drive:
-            self.command += ["-drive", drive, "-device", "virtio-blk-pci,drive=disk"]
 
     def __enter__(self):
         with self.log.open("ab") as log:
