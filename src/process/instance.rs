@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -172,6 +172,11 @@ impl Records {
             }
             _ => self.catch_up(),
         }
+    }
+
+    /// The state directory.
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
     }
 
     /// Whether a write has failed, so that [`Self::catch_up`] has something to do.
