@@ -95,13 +95,14 @@ impl Reporter {
     pub fn fact(&mut self, now: Moment, fact: &Fact) {
         let news = self.status.tally.fact(now, fact);
         self.tell(now, fact);
-        if let Some(news) = news {
-            self.outage(now, &news);
+        if let Some(news) = &news {
+            self.outage(now, news);
         }
         let began = self.status.tally.outage().map(|outage| began_at(now, &outage));
         self.metrics.set(Metric::OutageStart, &[], began.unwrap_or_default().as_secs_f64());
         self.publish();
-        if self.metrics.kept_changed() {
+        // Of an outage not only its counts are kept, but whether there is one.
+        if self.metrics.kept_changed() || news.is_some() {
             self.keeper.remember();
         }
     }

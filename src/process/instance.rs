@@ -229,8 +229,10 @@ fn prepare(directory: &Path) -> Result<(OwnedFd, OwnedFd), Refused> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let handle = rustix::fs::open(directory, flags, Mode::empty())
         .map_err(|errno| cannot("open", errno.into()))?;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let lock = rustix::fs::openat(&handle, LOCK, flags, Mode::RUSR | Mode::WUSR)
+    // Not for writing: a file system that is read-only, or is to become so, is no reason to refuse.
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let create = flags | OFlags::RDONLY | OFlags::CREATE;
+    let lock = rustix::fs::openat(&handle, LOCK, create, Mode::RUSR | Mode::WUSR)
         .map_err(|errno| cannot("create the lock file in", errno.into()))?;
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
@@ -242,9 +244,9 @@ fn prepare(directory: &Path) -> Result<(OwnedFd, OwnedFd), Refused> {
         Err(errno) => return Err(cannot("lock", errno.into())),
     }
     // Only for whoever finds the lock taken; it holds without.
-    let pid = format!("{}\n", std::process::id());
-    rustix::fs::ftruncate(&lock, 0)
-        .and_then(|()| rustix::io::pwrite(&lock, pid.as_bytes(), 0))
+    let write = flags | OFlags::WRONLY | OFlags::TRUNC;
+    rustix::fs::openat(&handle, LOCK, write, Mode::empty())
+        .and_then(|file| rustix::io::write(&file, format!("{}\n", std::process::id()).as_bytes()))
         .ok();
     Ok((handle, lock))
 }

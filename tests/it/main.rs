@@ -15,6 +15,7 @@ mod notify;
 mod output;
 mod pid1;
 mod port;
+mod power;
 mod probe_command;
 mod probes;
 mod proxy;
