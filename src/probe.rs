@@ -53,7 +53,7 @@ pub enum ProbeError {
     /// The URL is not one that can be asked.
     #[error("cannot probe {url}: {reason}")]
     Url {
-        /// As configured.
+        /// As configured, without what may be secret.
         url: String,
         /// What is wrong with it.
         reason: String,

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::metrics::{Metric, Metrics};
+use crate::planted::{self, place};
 use crate::process::Process;
 use crate::process::instance::{Record, Records};
 use crate::report::{Note, Teller};
@@ -185,6 +186,7 @@ fn start_writing(sources: Sources, teller: &Teller) -> io::Result<Keeper> {
     spawn_supervised(
         threads::STATE,
         move || loop {
+            planted::pass(place::STATE);
             writer.write(desk.next());
         },
         move |message, again_in| {

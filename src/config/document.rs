@@ -7,6 +7,8 @@ use std::fmt;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::text::without_secrets;
+
 /// Where a value was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
@@ -138,15 +140,17 @@ fn value(source: &DeValue<'_>, origin: Origin, lines: Option<&Lines>) -> Value {
     Value { origin, what }
 }
 
-/// As it would be written in the file, shortened.
+/// As it would be written in the file, shortened, and of a URL only what is not secret.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            What::Text(text) if text.chars().count() > 60 => {
-                let head: String = text.chars().take(57).collect();
-                write!(f, "{head:?}…")
-            }
-            What::Text(text) => write!(f, "{text:?}"),
+            What::Text(text) => match without_secrets(text) {
+                text if text.chars().count() > 60 => {
+                    let head: String = text.chars().take(57).collect();
+                    write!(f, "{head:?}…")
+                }
+                text => write!(f, "{text:?}"),
+            },
             What::Integer(number) => write!(f, "{number}"),
             What::Number(number) => write!(f, "{number:?}"),
             What::Switch(on) => write!(f, "{on}"),

@@ -18,6 +18,7 @@ use crate::config::{Probe, ProbeTarget, Service};
 use crate::probe::{Answer, ExecOutcome, ProbeError, Prober, exec_verdict};
 use crate::process::env::{self, Sources};
 use crate::process::port::PortWatch;
+use crate::process::proc::Share;
 use crate::process::run::{self, Ran};
 use crate::process::user::{self, Identity};
 use crate::process::{Env, Launchable, Mark, Registry, Sink, Tree};
@@ -30,8 +31,8 @@ pub(super) struct Answered {
     pub(super) probe: u32,
     pub(super) answer: Answer,
     pub(super) took: Duration,
-    /// The tree's run delay when the probe began.
-    pub(super) run_delay: Duration,
+    /// What the tree had got of the processors when the probe began.
+    pub(super) share: Share,
 }
 
 /// A probe that can never be made as configured.
@@ -199,7 +200,7 @@ impl Probers {
         if let Some(older) = self.in_flight.remove(&role) {
             older.abort();
         }
-        let run_delay = tree.borrow_mut().run_delay();
+        let share = tree.borrow_mut().share();
         let (clock, answers) = (self.clock, self.answers.clone());
         let (mark, registry) = (self.mark.clone(), self.registry.clone());
         let task = tokio::task::spawn_local(async move {
@@ -218,7 +219,7 @@ impl Probers {
             };
             let took = clock.now().since(began);
             // The receiver lives as long as the loop.
-            answers.send(Answered { id, role, probe, answer, took, run_delay }).ok();
+            answers.send(Answered { id, role, probe, answer, took, share }).ok();
         });
         self.in_flight.insert(role, task);
     }

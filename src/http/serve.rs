@@ -1,4 +1,5 @@
-//! Connections: accepted at once, bounded in number and time.
+//! Connections: accepted at once, bounded in number and time; on the control socket only from root
+//! and our own user.
 //!
 //! When there are too many, the oldest is closed rather than the newest refused: a slow client
 //! holds on to old connections, a scrape needs its new one for a millisecond.
@@ -13,15 +14,19 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, geteuid, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::listen::{Doors, HolderOf};
-use crate::report::Teller;
+use crate::report::{Note, Teller};
 
-/// So many connections are open at most, on each door.
+/// So many connections are open at most, on each door, and no more than this part of the
+/// descriptors that we may have: the healing needs some, too.
 const CONNECTIONS: usize = 128;
+const PART_OF_DESCRIPTORS: u64 = 8;
 
 /// A request's header must have come within this; an idle connection is closed after it.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,11 +51,12 @@ pub(super) async fn forever(
     loop {
         if !tcp_served && let Some(listener) = doors.tcp() {
             tcp_served = true;
-            tokio::spawn(serve(router.clone(), move |cx| listener.poll_accept(cx)));
+            tokio::spawn(serve(router.clone(), move |cx| listener.poll_accept(cx), |_| true));
         }
         if !unix_served && let Some(listener) = doors.unix() {
             unix_served = true;
-            tokio::spawn(serve(router.clone(), move |cx| listener.poll_accept(cx)));
+            let admits = admits_only_us_and_root(teller.clone());
+            tokio::spawn(serve(router.clone(), move |cx| listener.poll_accept(cx), admits));
         }
         let Some(wait) = doors.retry_in() else { return };
         sleep(wait).await;
@@ -58,32 +64,64 @@ pub(super) async fn forever(
     }
 }
 
-/// Serves one door, whatever kind of streams come through it.
-async fn serve<S, P>(router: Router, accept: impl Fn(&mut Context<'_>) -> Poll<io::Result<(S, P)>>)
-where
+/// Whether the other end of the control socket may talk to us. Its mode keeps others away already;
+/// this holds when somebody has changed the mode. They are told of once.
+fn admits_only_us_and_root(teller: Teller) -> impl FnMut(&UnixStream) -> bool {
+    let mut told = false;
+    move |stream| {
+        let Ok(peer) = stream.peer_cred() else { return false };
+        let admitted = peer.uid() == 0 || peer.uid() == geteuid().as_raw();
+        if !admitted && !told {
+            told = true;
+            teller.note(&Note::PeerRefused { uid: peer.uid(), pid: peer.pid().unwrap_or(0) });
+        }
+        admitted
+    }
+}
+
+/// Serves one door, whatever kind of streams come through it, to those whom it `admits`.
+async fn serve<S, P>(
+    router: Router,
+    accept: impl Fn(&mut Context<'_>) -> Poll<io::Result<(S, P)>>,
+    mut admits: impl FnMut(&S) -> bool,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut connections = Connections::default();
+    let mut connections = Connections::at_most(most_connections());
     loop {
         match poll_fn(&accept).await {
-            Ok((stream, _peer)) => connections.serve(stream, &router).await,
+            Ok((stream, _peer)) if admits(&stream) => connections.serve(stream, &router).await,
+            Ok(_) => tokio::task::yield_now().await,
             Err(_) => sleep(ACCEPT_PAUSE).await,
         }
     }
 }
 
+/// How many connections one door may keep open.
+fn most_connections() -> usize {
+    let part = getrlimit(Resource::Nofile).current.map(|most| most / PART_OF_DESCRIPTORS);
+    let part = part.and_then(|part| usize::try_from(part).ok());
+    part.map_or(CONNECTIONS, |part| part.clamp(1, CONNECTIONS))
+}
+
 /// The open connections of one door, oldest first.
-#[derive(Default)]
-struct Connections(VecDeque<AbortHandle>);
+struct Connections {
+    open: VecDeque<AbortHandle>,
+    most: usize,
+}
 
 impl Connections {
+    const fn at_most(most: usize) -> Self {
+        Self { open: VecDeque::new(), most }
+    }
+
     async fn serve<S>(&mut self, stream: S, router: &Router)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.0.retain(|connection| !connection.is_finished());
-        while self.0.len() >= CONNECTIONS {
-            self.0.pop_front().inspect(AbortHandle::abort);
+        self.open.retain(|connection| !connection.is_finished());
+        while self.open.len() >= self.most {
+            self.open.pop_front().inspect(AbortHandle::abort);
         }
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -94,7 +132,7 @@ impl Connections {
             // A client that breaks off or is too slow is its own loss.
             drop(timeout(CONNECTION_LIFE, connection).await);
         });
-        self.0.push_back(task.abort_handle());
+        self.open.push_back(task.abort_handle());
         // Its request may be here already: answer before accepting what might push it out.
         tokio::task::yield_now().await;
     }
@@ -108,14 +146,14 @@ mod tests {
 
     #[tokio::test]
     async fn one_connection_too_many_pushes_out_the_oldest() {
-        let (router, mut connections) = (Router::new(), Connections::default());
+        let (router, mut connections) = (Router::new(), Connections::at_most(CONNECTIONS));
         let mut clients = Vec::new();
         for _ in 0..=CONNECTIONS {
             let (client, server) = duplex(64);
             connections.serve(server, &router).await;
             clients.push(client);
         }
-        assert_eq!(connections.0.len(), CONNECTIONS);
+        assert_eq!(connections.open.len(), CONNECTIONS);
         assert_eq!(clients[0].read(&mut [0]).await.unwrap(), 0, "closed");
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::config::HttpProbe;
 use crate::supervisor::{FailKind, Verdict, Why};
-use crate::text::short_line;
+use crate::text::{short_line, without_secrets};
 
 use super::resolve::{Resolver, is_loopback};
 use super::tls::{Trust, client_config};
@@ -142,7 +142,7 @@ impl HttpProber {
 }
 
 fn parse(url: &str) -> Result<Url, ProbeError> {
-    let wrong = |reason: String| ProbeError::Url { url: url.to_owned(), reason };
+    let wrong = |reason: String| ProbeError::Url { url: without_secrets(url), reason };
     let parsed = Url::parse(url).map_err(|error| wrong(error.to_string()))?;
     match parsed.scheme() {
         "http" | "https" => Ok(parsed),

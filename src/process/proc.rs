@@ -91,8 +91,17 @@ pub fn children(pid: u32) -> Option<Vec<u32>> {
     Some(children)
 }
 
-/// How long the main thread of a process has been runnable without running.
-pub fn run_delay(pid: u32) -> Option<Duration> {
+/// What the main thread of a process has got of the processors, and how long it has waited for it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Share {
+    /// It ran for so long.
+    pub ran: Duration,
+    /// It was runnable without running for so long. A wait is added when it is over.
+    pub waited: Duration,
+}
+
+/// Reads `/proc/PID/schedstat`.
+pub fn share(pid: u32) -> Option<Share> {
     parse_schedstat(&fs::read(format!("/proc/{pid}/schedstat")).ok()?)
 }
 
@@ -180,9 +189,11 @@ pub fn parse_stat(line: &[u8]) -> Option<(Stat, &[u8])> {
     Some((stat, name))
 }
 
-/// The second field of `/proc/PID/schedstat`.
-pub fn parse_schedstat(line: &[u8]) -> Option<Duration> {
-    line.split(u8::is_ascii_whitespace).nth(1).and_then(number).map(Duration::from_nanos)
+/// The first two fields of `/proc/PID/schedstat`.
+pub fn parse_schedstat(line: &[u8]) -> Option<Share> {
+    let mut fields = line.split(u8::is_ascii_whitespace).map(number);
+    let mut span = || fields.next().flatten().map(Duration::from_nanos);
+    Some(Share { ran: span()?, waited: span()? })
 }
 
 /// The listening sockets in `/proc/net/tcp` or `tcp6`; lines that make no sense are skipped.
@@ -264,7 +275,7 @@ mod tests {
         assert!(
             processes().iter().any(|other| other.pid == pid && other.start_time == own.start_time)
         );
-        assert!(run_delay(pid).is_some());
+        assert!(share(pid).is_some_and(|share| share.ran > Duration::ZERO));
         assert_eq!(boot_id().map(|id| id.len()), Some(36));
         assert!(stat(u32::MAX).is_none());
         assert_eq!(name(u32::MAX), "?");

@@ -12,7 +12,7 @@ use rustix::process::Signal as Number;
 
 use super::cgroup::Cgroup;
 use super::kill::{self, Identified};
-use super::proc::{self, Stat};
+use super::proc::{self, Share, Stat};
 use super::run::PROBE_VARIABLE;
 use super::world::{Ids, World};
 use super::{MARK_VARIABLE, Mark, Process, Registry, reaper};
@@ -51,7 +51,7 @@ pub struct Tree {
     members: BTreeMap<u32, Stat>,
     ids: Ids,
     origins: BTreeMap<Identified, Origin>,
-    delay: DelayMeter,
+    shares: ShareMeter,
 }
 
 impl Tree {
@@ -67,7 +67,7 @@ impl Tree {
             members: BTreeMap::new(),
             ids: Ids::default(),
             origins: BTreeMap::new(),
-            delay: DelayMeter::default(),
+            shares: ShareMeter::default(),
         }
     }
 
@@ -91,7 +91,7 @@ impl Tree {
     /// Takes a process that was just started as the main one. What an earlier one left stays.
     pub fn launched(&mut self, process: Process) {
         self.main = Some(process);
-        self.delay.look_again();
+        self.shares.look_again();
         self.ids.remember(process.pid, Some(process.start_time));
     }
 
@@ -181,15 +181,22 @@ impl Tree {
         complete.then_some(false)
     }
 
-    /// How long members have been runnable without running, added up since the tree was made.
+    /// What members have got of the processors and waited for, added up since the tree was made.
     ///
     /// Only differences mean something. The set of processes is looked up anew in the 1st, 2nd,
     /// 4th … and every 64th call after a launch, so that calls around each probe cost little.
-    pub fn run_delay(&mut self) -> Duration {
-        if self.delay.is_lookup_due() {
+    pub fn share(&mut self) -> Share {
+        if self.shares.is_lookup_due() {
             self.scan();
         }
-        self.delay.sample(self.members.values().map(Identified::from))
+        self.shares.sample(self.members.values().map(Identified::from))
+    }
+
+    /// How long members have been runnable without running since `before`, which was `span` ago.
+    pub fn waited_since(&mut self, before: Share, span: Duration) -> Duration {
+        let now = self.share();
+        let runs = |pid: &u32| proc::stat(*pid).is_some_and(|stat| stat.state == b'R');
+        waited(before, now, span, self.members.keys().any(runs))
     }
 
     /// One signal to the main process's group, in which nobody can escape it by forking, and one
@@ -325,15 +332,25 @@ fn wakes(signal: Signal) -> bool {
     matches!(signal, Signal::Stop | Signal::Term)
 }
 
-/// Adds up the run delay of a changing set of processes.
-#[derive(Default, Debug)]
-struct DelayMeter {
-    total: Duration,
-    calls: u32,
-    last: BTreeMap<Identified, Duration>,
+/// How long a tree has waited within `span`.
+///
+/// The kernel adds a wait only when it is over. Whoever is runnable now may have waited for all the
+/// time in which nothing of the tree ran.
+fn waited(before: Share, now: Share, span: Duration, is_runnable: bool) -> Duration {
+    let ended = now.waited.saturating_sub(before.waited);
+    let idle = span.saturating_sub(now.ran.saturating_sub(before.ran));
+    if is_runnable { ended.max(idle) } else { ended }
 }
 
-impl DelayMeter {
+/// Adds up the shares of a changing set of processes.
+#[derive(Default, Debug)]
+struct ShareMeter {
+    total: Share,
+    calls: u32,
+    last: BTreeMap<Identified, Share>,
+}
+
+impl ShareMeter {
     /// The processes that were measured are over: the next call looks for the new ones.
     fn look_again(&mut self) {
         self.calls = 0;
@@ -344,14 +361,14 @@ impl DelayMeter {
         self.calls.is_multiple_of(64) || (self.calls < 64 && self.calls.is_power_of_two())
     }
 
-    /// What a process had waited before it was first seen does not count.
-    fn sample(&mut self, processes: impl Iterator<Item = Identified>) -> Duration {
-        let now: BTreeMap<Identified, Duration> = processes
-            .filter_map(|process| Some((process, proc::run_delay(process.pid)?)))
-            .collect();
-        for (process, delay) in &now {
-            let before = self.last.get(process).copied().unwrap_or(*delay);
-            self.total += delay.saturating_sub(before);
+    /// What a process had got before it was first seen does not count.
+    fn sample(&mut self, processes: impl Iterator<Item = Identified>) -> Share {
+        let now: BTreeMap<Identified, Share> =
+            processes.filter_map(|process| Some((process, proc::share(process.pid)?))).collect();
+        for (process, share) in &now {
+            let before = self.last.get(process).copied().unwrap_or(*share);
+            self.total.ran += share.ran.saturating_sub(before.ran);
+            self.total.waited += share.waited.saturating_sub(before.waited);
         }
         self.last = now;
         self.total

@@ -72,6 +72,13 @@ pub enum Note {
         /// When it is tried again.
         again_in: Duration,
     },
+    /// Somebody who is neither root nor us has reached the control socket, for the first time.
+    PeerRefused {
+        /// Whose process it is.
+        uid: u32,
+        /// Its pid; 0 if it is in another PID namespace.
+        pid: i32,
+    },
     /// The boot hook was found.
     HookFound {
         /// Where.
@@ -202,8 +209,8 @@ impl Teller {
 
     /// Turns a note into its log line and its metric.
     pub fn note(&self, note: &Note) {
-        if let Some((metric, words)) = note.counted() {
-            self.metrics.add(metric, &words, 1);
+        if let Some(metric) = note.counted() {
+            self.metrics.add(metric, &[], 1);
         }
         let service = &*self.service;
         match note.level() {
@@ -215,13 +222,10 @@ impl Teller {
 }
 
 impl Note {
-    /// The counter that a note adds to, and its label values.
-    fn counted(&self) -> Option<(Metric, Vec<&'static str>)> {
-        if let Self::ThreadPanicked { thread, .. } = self {
-            return Some((Metric::ThreadPanics, vec![thread]));
-        }
+    /// The counter that a note adds to. (Panics are counted where they are caught.)
+    fn counted(&self) -> Option<Metric> {
         let shut = matches!(self, Self::CannotListen { .. } | Self::NoControlSocket { .. });
-        shut.then(|| (Metric::HttpBindFailures, Vec::new()))
+        shut.then_some(Metric::HttpBindFailures)
     }
 
     /// INFO: a person may ask for it. WARN: somebody may want to do something. ERROR: we cannot do
@@ -243,6 +247,7 @@ impl Note {
             Self::ConfigWarning { .. }
             | Self::CannotListen { .. }
             | Self::NoControlSocket { .. }
+            | Self::PeerRefused { .. }
             | Self::HookServes { .. }
             | Self::LeftOverKilled { .. }
             | Self::StateNotDurable { .. }
@@ -285,6 +290,11 @@ impl fmt::Display for Note {
                 let (path, again_in) = (path.display(), human(*again_in));
                 write!(f, "cannot make the control socket {path}: {error}; again in {again_in}")
             }
+            Self::PeerRefused { uid, pid } => write!(
+                f,
+                "refused uid {uid} (pid {pid}) at the control socket, which is for root and our own \
+                 user only; others are refused without a word"
+            ),
             Self::HookFound { path, by_shell } => {
                 let how = if *by_shell { " (not executable: run by /bin/sh)" } else { "" };
                 write!(f, "the boot hook is {}{how}", path.display())
@@ -420,6 +430,7 @@ mod tests {
             Note::Splayed { delay: Duration::from_millis(37_500), seed: 0xabc },
             Note::ConfigWarning { text: "no probe: hangs are not healed".to_owned() },
             Note::Listening { address },
+            Note::PeerRefused { uid: 65534, pid: 4711 },
             Note::CannotListen { address, holder: None, error: error.clone(), again_in },
             Note::CannotListen { address, holder: holder.clone(), error: error.clone(), again_in },
             Note::NoControlSocket { path: "/run/x/control.sock".into(), error, again_in },
@@ -458,6 +469,7 @@ mod tests {
         INFO  the first launch waits 37 s, its share of boot_splay (seed 0000000000000abc)
         WARN  no probe: hangs are not healed
         INFO  metrics and status at http://127.0.0.1:7354
+        WARN  refused uid 65534 (pid 4711) at the control socket, which is for root and our own user only; others are refused without a word
         WARN  cannot listen on 127.0.0.1:7354: address in use; healing goes on without, tried again in 2.0 s
         WARN  cannot listen on 127.0.0.1:7354: address in use, it is held by pid 4711 (node); healing goes on without, tried again in 2.0 s
         WARN  cannot make the control socket /run/x/control.sock: address in use; again in 2.0 s

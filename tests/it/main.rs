@@ -14,7 +14,8 @@ mod listen;
 mod notify;
 mod output;
 mod pid1;
-mod port;
+#[cfg(feature = "planted-faults")]
+mod planted;
 mod power;
 mod probe_command;
 mod probes;

@@ -10,9 +10,11 @@
 
 pub(crate) mod config;
 pub(crate) mod fault;
+pub(crate) mod freezer;
 pub(crate) mod http;
 pub(crate) mod processes;
 pub(crate) mod rekindle;
+pub(crate) mod seeded;
 pub(crate) mod stub;
 pub(crate) mod time;
 
@@ -139,6 +141,22 @@ impl World {
         rekindle
     }
 
+    /// The same in namespaces of its own (flags of `unshare`), unless the machine does not let us.
+    pub(crate) fn run_unshared(&self, config: &Config, flags: &[&str]) -> Option<Rekindle<'_>> {
+        if !(is_root("a namespace") && has_tool("unshare")) {
+            return None;
+        }
+        let run = self.prepare(config);
+        let mut command = self.command("unshare");
+        command.args(flags).args(["--fork", "--kill-child"]);
+        command.arg(run.get_program()).args(run.get_args());
+        let mut rekindle = self.start(command);
+        rekindle.wait_up();
+        let forked = processes::children(rekindle.pid()).first().copied();
+        rekindle.is_really(forked.expect("unshare has forked"));
+        Some(rekindle)
+    }
+
     /// Every live process of this test.
     pub(crate) fn processes(&self) -> Vec<i32> {
         processes::marked(&self.mark)
@@ -195,9 +213,9 @@ pub(crate) fn has_tool(name: &str) -> bool {
     found
 }
 
-/// Where everything is there (`REKINDLE_REQUIRE_ALL=1`), nothing may be skipped unseen.
+/// Says why a test is skipped; where everything is there (`REKINDLE_REQUIRE_ALL=1`) none may be.
 #[expect(clippy::print_stderr, reason = "the test harness shows it beside the test's name")]
-fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("REKINDLE_REQUIRE_ALL").is_none(), "{why}");
     eprintln!("skipped: {why}");
 }

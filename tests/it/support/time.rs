@@ -1,7 +1,7 @@
 //! Waiting for conditions and measuring spans.
 #![expect(clippy::disallowed_methods, reason = "tests wait in real time")]
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long a condition may take on a busy machine before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,6 +17,16 @@ impl Stopwatch {
     pub(crate) fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
+}
+
+/// The wall clock, by which the log tells times.
+pub(crate) fn wall_time() -> SystemTime {
+    SystemTime::now()
+}
+
+/// What the wall clock shows.
+pub(crate) fn since_1970() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970")
 }
 
 /// Waits until `done`, and fails naming `what` if that takes longer than [`PATIENCE`].
