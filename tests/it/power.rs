@@ -6,14 +6,14 @@
 //! skipped.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 
 use crate::crash::served_by;
 use crate::support::http::{free_port, get};
 use crate::support::rekindle::WARN;
-use crate::support::time::since_1970;
+use crate::support::time::wall_time;
 use crate::support::{Config, REKINDLE, Rekindle, World, has_tool, is_root, processes, wait_until};
 
 const STARTS: &str = "rekindle_supervisor_starts_total";
@@ -51,7 +51,7 @@ fn each_kind_of_start_is_told_to_hook_metrics_status_and_log() {
             let took = number_of(&rekindle, "rekindle_last_power_cycle_recovery_seconds");
             assert!(took > 0.0 && took < 60.0, "{took}");
             let at = number_of(&rekindle, "rekindle_last_power_cycle_timestamp_seconds");
-            assert!((since_1970().as_secs_f64() - at).abs() < 60.0, "{at}");
+            assert!((since_1970() - at).abs() < 60.0, "{at}");
         }
         rekindle.signal(end);
         rekindle.wait_exit();
@@ -299,7 +299,7 @@ fn can_boot() -> bool {
 /// Starts it on a host that booted `up_for` ago and calls that `boot`.
 fn on_host<'w>(world: &'w World, config: &Config, boot: &str, up_for: Duration) -> Rekindle<'w> {
     let boot_id = world.write("boot_id", &format!("{boot}\n"));
-    let booted = (since_1970() - up_for).as_secs();
+    let booted = (since_1970() - up_for.as_secs_f64()).floor();
     let stat = world.write("stat", &format!("btime {booted}\n"));
     let mount = format!(
         "mount --bind {boot_id} /proc/sys/kernel/random/boot_id && mount --bind {stat} /proc/stat"
@@ -361,4 +361,9 @@ fn number_of(rekindle: &Rekindle<'_>, series: &str) -> f64 {
     };
     let line = page.lines().find(sample).unwrap_or_else(|| panic!("no {series} on\n{page}"));
     line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+}
+
+/// What the wall clock shows, in seconds.
+fn since_1970() -> f64 {
+    wall_time().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs_f64()
 }

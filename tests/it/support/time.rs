@@ -24,11 +24,6 @@ pub(crate) fn wall_time() -> SystemTime {
     SystemTime::now()
 }
 
-/// What the wall clock shows.
-pub(crate) fn since_1970() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970")
-}
-
 /// Waits until `done`, and fails naming `what` if that takes longer than [`PATIENCE`].
 pub(crate) fn wait_until(what: &str, done: impl FnMut() -> bool) {
     assert!(holds_within(PATIENCE, done), "waited {PATIENCE:?} in vain until {what}");
