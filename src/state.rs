@@ -27,7 +27,7 @@ use crate::supervisor::Program;
 use crate::threads::{self, spawn_supervised};
 
 pub use begin::{Beginning, Ending, Found, Host};
-pub use file::Store;
+pub use file::{Store, is_in_own_layer};
 pub use splay::Splay;
 
 use begin::{Broken, State};

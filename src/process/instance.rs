@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use super::proc;
 
-const FILE: &str = "instance";
+/// The file with the id and the launches.
+pub const FILE: &str = "instance";
 const NEW_FILE: &str = "instance.new";
 const QUARANTINE: &str = "instance.bad";
 const LOCK: &str = "lock";
@@ -294,7 +295,7 @@ fn read(directory: &OwnedFd) -> (Option<(String, Vec<Record>)>, Vec<String>) {
 }
 
 /// Whether nobody but root and us can have written a file: a plain one of the right owner.
-fn is_ours_alone(found: &Stat) -> bool {
+pub fn is_ours_alone(found: &Stat) -> bool {
     is_plain(found) && !is_writable_by_others(found)
 }
 

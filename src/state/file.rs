@@ -9,10 +9,12 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::begin::{Found, State};
+use crate::process::instance::is_ours_alone;
 
 const FILE: &str = "state.json";
 const PREDECESSOR: &str = "state.json.old";
@@ -24,11 +26,14 @@ const VERSION: &str = "1";
 /// More is not ours: the state has a few kilobytes.
 const MOST_BYTES: u64 = 1024 * 1024;
 
+/// The magic number of what a container's own files are on.
+const OVERLAY: u64 = 0x794c_7630;
+
 /// File systems that do not outlive the sandbox, by their magic numbers.
 const VOLATILE: &[(u64, &str)] = &[
     (0x0102_1994, "in memory (tmpfs)"),
     (0x8584_58f6, "in memory (ramfs)"),
-    (0x794c_7630, "the container's own layer (overlayfs)"),
+    (OVERLAY, "the container's own layer (overlayfs)"),
 ];
 
 /// The state files of one state directory.
@@ -44,6 +49,8 @@ enum Bad {
     Torn,
     #[error("was written by another version of rekindle (format {0})")]
     Version(String),
+    #[error("is no plain file that only we can write")]
+    NotOurs,
     #[error("cannot be read: {0}")]
     Unreadable(String),
 }
@@ -87,9 +94,8 @@ impl Store {
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(unreadable(errno.into())),
         };
-        let kind = rustix::fs::fstat(&file).map(|stat| FileType::from_raw_mode(stat.st_mode));
-        if kind != Ok(FileType::RegularFile) {
-            return Err(Bad::Unreadable("it is not a file".to_owned()));
+        if !rustix::fs::fstat(&file).is_ok_and(|found| is_ours_alone(&found)) {
+            return Err(Bad::NotOurs);
         }
         let mut bytes = Vec::new();
         File::from(file).take(MOST_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
@@ -118,10 +124,19 @@ impl Store {
 
     /// What the directory is on, if that does not outlive the sandbox.
     pub fn volatile(&self) -> Option<&'static str> {
-        let magic = rustix::fs::fstatfs(&self.directory).ok()?.f_type;
-        #[expect(clippy::cast_sign_loss, reason = "a magic number, whatever its type is here")]
-        VOLATILE.iter().find(|(known, _)| *known == magic as u64).map(|(_, name)| *name)
+        let magic = magic(&rustix::fs::fstatfs(&self.directory).ok()?);
+        VOLATILE.iter().find(|(known, _)| *known == magic).map(|(_, name)| *name)
     }
+}
+
+/// Whether a path is in a container's own layer, where what came with the image is, too.
+pub fn is_in_own_layer(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|stat| magic(&stat) == OVERLAY)
+}
+
+#[expect(clippy::cast_sign_loss, reason = "a magic number, whatever its type is here")]
+fn magic(stat: &rustix::fs::StatFs) -> u64 {
+    stat.f_type as u64
 }
 
 /// One JSON object, so that people can read it; the checksum covers what stands before it.
@@ -164,7 +179,6 @@ pub(super) fn checksum(bytes: &[u8]) -> u64 {
 mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::path::Path;
 
     use proptest::prelude::*;
 
@@ -300,16 +314,21 @@ mod tests {
     }
 
     #[test]
-    fn links_pipes_and_directories_in_its_place_do_no_harm() {
+    fn what_others_can_have_put_in_its_place_is_not_believed() {
         let scratch = tempfile::tempdir().unwrap();
         let (target, path) = (scratch.path().join("target"), scratch.path().join(FILE));
         fs::write(&target, encode(&state("planted"))).unwrap();
         let untouched = fs::read(&target).unwrap();
         let store = store(scratch.path());
-        let plants: [&dyn Fn(); 3] = [
+        let plants: [&dyn Fn(); 5] = [
             &|| symlink(&target, &path).unwrap(),
             &|| rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).unwrap(),
             &|| fs::create_dir(&path).unwrap(),
+            &|| fs::hard_link(&target, &path).unwrap(),
+            &|| {
+                fs::write(&path, &untouched).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+            },
         ];
         for plant in plants {
             plant();

@@ -287,6 +287,35 @@ fn the_example_hook_clears_a_stale_lock_only_after_an_end_without_a_word() {
     }
 }
 
+#[test]
+fn an_id_that_may_have_come_with_the_image_is_warned_about_by_check() {
+    if !can_boot() {
+        return;
+    }
+    let world = World::new();
+    for name in ["image", "own", "work", "state"] {
+        fs::create_dir(world.path(name)).expect("a new directory");
+    }
+    world.write("image/instance", "whatever");
+    let at = |name| world.at(name);
+    let (state, image, own, work) = (at("state"), at("image"), at("own"), at("work"));
+    let overlay = format!("lowerdir={image},upperdir={own},workdir={work}");
+    for (mount, warned) in [
+        ("true".to_owned(), false),
+        (format!("mount --bind {image} {state}"), false),
+        (format!("mount -t overlay overlay -o {overlay} {state}"), true),
+    ] {
+        let mut command = world.command("unshare");
+        let script = format!("{mount} && {REKINDLE} check -- sleep 1");
+        command.args(["--mount", "sh", "-c", &script]);
+        let mut check = world.start(command);
+        assert_eq!(check.wait_exit(), 0, "{mount}");
+        let output = String::from_utf8(check.output()).expect("text");
+        let said = format!("warning: {state}/instance is in the container's own layer");
+        assert_eq!(output.contains(&said), warned, "{output}");
+    }
+}
+
 /// Supervises something that does nothing and is healthy at once.
 fn idle() -> Config {
     Config::script("exec sleep 1000").with("settle = \"1ms\"")
