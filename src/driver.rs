@@ -288,7 +288,9 @@ impl Driver {
             }
             Action::Signal { id, to, signal } => self.signal(id, to, signal),
             Action::Probe { id, role, probe } => {
-                self.oom_kills.look();
+                if role == Role::Liveness {
+                    self.oom_kills.look();
+                }
                 self.probers.ask(id, role, probe, &self.tree);
             }
             Action::CheckPort(id) => {

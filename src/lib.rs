@@ -11,6 +11,10 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod driver;
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+mod gather;
 pub mod hook;
 pub mod http;
 pub mod log;

@@ -10,7 +10,7 @@ mod document;
 mod kept;
 mod page;
 mod table;
-mod usage;
+pub(crate) mod usage;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};

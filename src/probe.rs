@@ -7,6 +7,8 @@
 mod classify;
 mod heartbeat;
 mod http;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod property;
 mod resolve;
 mod tcp;
 mod tls;

@@ -20,7 +20,8 @@ pub fn report(args: &CheckArgs) -> Result<String, NoConfig> {
     };
     let shared_id = shared_id(&loaded.config.supervisor);
     let warnings = loaded.warnings.iter().chain(&shared_id);
-    let warnings: String = warnings.map(|warning| format!("warning: {warning}\n")).collect();
+    let warnings: Vec<_> = warnings.map(|warning| format!("warning: {warning}\n")).collect();
+    let warnings = warnings.concat();
     Ok(format!("{checked} is valid\n{warnings}\n{}", config::plan(&loaded.config)))
 }
 

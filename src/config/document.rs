@@ -7,6 +7,7 @@ use std::fmt;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::gather::gather;
 use crate::text::without_secrets;
 
 /// Where a value was written.
@@ -102,7 +103,7 @@ fn table(source: &DeTable<'_>, lines: &Lines) -> Table {
         let origin = Origin::Line(lines.at(key.1.start));
         (key.0.clone().into_owned(), self::value(value.get_ref(), origin, Some(lines)))
     };
-    source.iter().map(entry).collect()
+    gather(source.iter().map(entry))
 }
 
 /// Without `lines`, everything inside comes from `origin` too.
@@ -129,12 +130,9 @@ fn value(source: &DeValue<'_>, origin: Origin, lines: Option<&Lines>) -> Value {
         ),
         DeValue::Table(inner) => What::Table(match lines {
             Some(lines) => table(inner, lines),
-            None => inner
-                .iter()
-                .map(|(key, item)| {
-                    (key.get_ref().clone().into_owned(), value(item.get_ref(), origin, None))
-                })
-                .collect(),
+            None => gather(inner.iter().map(|(key, item)| {
+                (key.get_ref().clone().into_owned(), value(item.get_ref(), origin, None))
+            })),
         }),
     };
     Value { origin, what }

@@ -31,6 +31,9 @@ impl Driver {
     pub(super) fn answered(&mut self, answered: &Answered) {
         let Answered { id, role, probe, ref answer, took, .. } = *answered;
         let verdict = self.doubt(answered);
+        if role == Role::Liveness && verdict == Verdict::Pass {
+            self.oom_kills.survive();
+        }
         self.reporter.probe_answered(self.clock.now(), role, verdict, took, &answer.detail);
         self.feed(Event::Probed { id, role, probe, verdict });
     }

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::{Probe, ProbeTarget, Service};
+use crate::gather::gather;
 use crate::probe::{Answer, ExecOutcome, ProbeError, Prober, exec_verdict};
 use crate::process::env::{self, Sources};
 use crate::process::port::PortWatch;
@@ -137,7 +138,7 @@ impl Probers {
         clock: Clock,
         answers: UnboundedSender<Answered>,
     ) -> Self {
-        let probes = prepared.into_iter().map(|(role, probe)| (role, Ready::from(probe))).collect();
+        let probes = gather(prepared.into_iter().map(|(role, probe)| (role, Ready::from(probe))));
         Self {
             service,
             probes,
@@ -215,7 +216,7 @@ impl Probers {
                     let began = clock.now();
                     (began, judge(run::run(*program, timeout, &mark, &registry).await))
                 }
-                Work::Refused(text) => (clock.now(), refused(text)),
+                Work::Refused(errno, text) => (clock.now(), refused(errno, text)),
             };
             let took = clock.now().since(began);
             // The receiver lives as long as the loop.
@@ -231,7 +232,7 @@ impl Probers {
         };
         let (identity, env) = match self.exec_context() {
             Ok(context) => context,
-            Err(text) => return Some(Work::Refused(text)),
+            Err((errno, text)) => return Some(Work::Refused(errno, text)),
         };
         let program = Launchable {
             stdout: Sink::Null,
@@ -242,13 +243,13 @@ impl Probers {
     }
 
     /// As whom and with which environment the child runs: read from files once per launch.
-    fn exec_context(&mut self) -> Result<(Option<Identity>, Env), String> {
+    fn exec_context(&mut self) -> Result<(Option<Identity>, Env), (Errno, String)> {
         if let Some(context) = &self.exec_context {
             return Ok(context.clone());
         }
         let context = &self.service.context;
         let identity = user::resolve(context.user.as_deref(), context.group.as_deref())
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| (error.errno(), error.to_string()))?;
         let sources = Sources {
             context,
             identity: identity.as_ref(),
@@ -256,7 +257,8 @@ impl Probers {
             handed_over: &[],
             mark: &self.mark,
         };
-        let (env, _) = env::environment(sources).map_err(|error| error.to_string())?;
+        let (env, _) =
+            env::environment(sources).map_err(|error| (error.errno, error.to_string()))?;
         Ok(self.exec_context.insert((identity, env)).clone())
     }
 }
@@ -281,12 +283,12 @@ enum Work {
     Here(Rc<Mutex<Box<Prober>>>),
     Run(Box<Launchable>, Duration),
     /// It cannot be run, and why.
-    Refused(String),
+    Refused(Errno, String),
 }
 
-fn refused(text: String) -> Answer {
+fn refused(errno: Errno, text: String) -> Answer {
     Answer {
-        verdict: exec_verdict(ExecOutcome::CannotStart(Errno(libc::EINVAL))),
+        verdict: exec_verdict(ExecOutcome::CannotStart(errno)),
         detail: text,
         status: None,
         body_head: None,

@@ -5,15 +5,15 @@
 //! holds on to old connections, a scrape needs its new one for a millisecond.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::convert::Infallible;
+use std::future::{poll_fn, ready};
 use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, geteuid, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
@@ -21,6 +21,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::listen::{Doors, HolderOf};
+use super::routes::Routes;
 use crate::report::{Note, Teller};
 
 /// So many connections are open at most, on each door, and no more than this part of the
@@ -43,7 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves both doors, and tries again to open one that is shut.
 pub(super) async fn forever(
     doors: &mut Doors,
-    router: &Router,
+    routes: &Routes,
     teller: &Teller,
     holder_of: HolderOf,
 ) {
@@ -51,12 +52,12 @@ pub(super) async fn forever(
     loop {
         if !tcp_served && let Some(listener) = doors.tcp() {
             tcp_served = true;
-            tokio::spawn(serve(router.clone(), move |cx| listener.poll_accept(cx), |_| true));
+            tokio::spawn(serve(routes.clone(), move |cx| listener.poll_accept(cx), |_| true));
         }
         if !unix_served && let Some(listener) = doors.unix() {
             unix_served = true;
             let admits = admits_only_us_and_root(teller.clone());
-            tokio::spawn(serve(router.clone(), move |cx| listener.poll_accept(cx), admits));
+            tokio::spawn(serve(routes.clone(), move |cx| listener.poll_accept(cx), admits));
         }
         let Some(wait) = doors.retry_in() else { return };
         sleep(wait).await;
@@ -79,18 +80,25 @@ fn admits_only_us_and_root(teller: Teller) -> impl FnMut(&UnixStream) -> bool {
     }
 }
 
+/// A connection through either door: one type, so that the HTTP code is in the program once.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// Serves one door, whatever kind of streams come through it, to those whom it `admits`.
 async fn serve<S, P>(
-    router: Router,
+    routes: Routes,
     accept: impl Fn(&mut Context<'_>) -> Poll<io::Result<(S, P)>>,
     mut admits: impl FnMut(&S) -> bool,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Stream + 'static,
 {
     let mut connections = Connections::at_most(most_connections());
     loop {
         match poll_fn(&accept).await {
-            Ok((stream, _peer)) if admits(&stream) => connections.serve(stream, &router).await,
+            Ok((stream, _peer)) if admits(&stream) => {
+                connections.serve(Box::new(stream), &routes).await;
+            }
             Ok(_) => tokio::task::yield_now().await,
             Err(_) => sleep(ACCEPT_PAUSE).await,
         }
@@ -105,29 +113,28 @@ fn most_connections() -> usize {
 }
 
 /// The open connections of one door, oldest first.
-struct Connections {
+pub(super) struct Connections {
     open: VecDeque<AbortHandle>,
     most: usize,
 }
 
 impl Connections {
-    const fn at_most(most: usize) -> Self {
+    pub(super) const fn at_most(most: usize) -> Self {
         Self { open: VecDeque::new(), most }
     }
 
-    async fn serve<S>(&mut self, stream: S, router: &Router)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    pub(super) async fn serve(&mut self, stream: Box<dyn Stream>, routes: &Routes) {
         self.open.retain(|connection| !connection.is_finished());
         while self.open.len() >= self.most {
             self.open.pop_front().inspect(AbortHandle::abort);
         }
+        let routes = routes.clone();
+        let answer = move |request| ready(Ok::<_, Infallible>(routes.answer(&request)));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(HEADER_BYTES)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+            .serve_connection(TokioIo::new(stream), service_fn(answer));
         let task = tokio::spawn(async move {
             // A client that breaks off or is too slow is its own loss.
             drop(timeout(CONNECTION_LIFE, connection).await);
@@ -136,21 +143,35 @@ impl Connections {
         // Its request may be here already: answer before accepting what might push it out.
         tokio::task::yield_now().await;
     }
+
+    /// How many are open.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn count(&self) -> usize {
+        self.open.iter().filter(|connection| !connection.is_finished()).count()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tokio::io::{AsyncReadExt, duplex};
 
     use super::*;
+    use crate::clock::Clock;
+    use crate::metrics::Metrics;
+    use crate::status::Shared;
 
     #[tokio::test]
     async fn one_connection_too_many_pushes_out_the_oldest() {
-        let (router, mut connections) = (Router::new(), Connections::at_most(CONNECTIONS));
+        let service = crate::report::tests::service();
+        let shared = Arc::new(Shared::new(Clock::start(), &service.name));
+        let routes = Routes::new(shared, Arc::new(Metrics::new(&service)));
+        let mut connections = Connections::at_most(CONNECTIONS);
         let mut clients = Vec::new();
         for _ in 0..=CONNECTIONS {
             let (client, server) = duplex(64);
-            connections.serve(server, &router).await;
+            connections.serve(Box::new(server), &routes).await;
             clients.push(client);
         }
         assert_eq!(connections.open.len(), CONNECTIONS);

@@ -26,7 +26,7 @@ pub const FILE: &str = "instance";
 const NEW_FILE: &str = "instance.new";
 const QUARANTINE: &str = "instance.bad";
 const LOCK: &str = "lock";
-const HEADER: &str = "rekindle instance 1 ";
+pub(super) const HEADER: &str = "rekindle instance 1 ";
 const ID_DIGITS: usize = 32;
 
 /// So many launches are remembered. Older ones were seen to end before their successors began.
@@ -324,7 +324,7 @@ fn open_to_others(found: &Stat) -> Option<String> {
 }
 
 /// Id, records and the number of lines that make no sense; nothing if there is no id.
-fn parse(bytes: &[u8]) -> Option<(String, Vec<Record>, usize)> {
+pub(super) fn parse(bytes: &[u8]) -> Option<(String, Vec<Record>, usize)> {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = text.lines();
     let id = lines.next()?.strip_prefix(HEADER)?;
@@ -342,7 +342,7 @@ fn parse(bytes: &[u8]) -> Option<(String, Vec<Record>, usize)> {
     Some((id.to_owned(), records.into_iter().skip(old).collect(), torn))
 }
 
-fn line(record: &Record) -> String {
+pub(super) fn line(record: &Record) -> String {
     let mut line = serde_json::to_string(record).expect("strings and numbers have a JSON form");
     line.push('\n');
     line
@@ -364,6 +364,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::process::property;
     use crate::process::testing::{Started, sh, until};
 
     fn record(pid: u32) -> Record {
@@ -542,12 +543,30 @@ mod tests {
         is_send::<Records>();
     }
 
+    fn any_record() -> impl Strategy<Value = String> {
+        let text = "[a-z\u{e4}\"\\\\\n ]{0,6}";
+        (any::<u32>(), any::<u64>(), text, text, text).prop_map(
+            |(pid, start_time, boot_id, service, program)| {
+                line(&Record { pid, start_time, boot_id, service, program })
+            },
+        )
+    }
+
     proptest! {
         #[test]
-        fn no_content_makes_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse(&bytes);
+        fn whatever_the_file_holds_the_property_holds(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            property::instance(&bytes);
             let with_header = [HEADER.as_bytes(), &[b'a'; ID_DIGITS], b"\n", &bytes[..]].concat();
+            property::instance(&with_header);
             prop_assert!(parse(&with_header).is_some());
+        }
+
+        #[test]
+        fn wherever_a_file_of_launches_is_cut_the_property_holds(
+            records in proptest::collection::vec(any_record(), 0..20), cut in 0..2000_usize
+        ) {
+            let whole = format!("{HEADER}{}\n{}", "b".repeat(ID_DIGITS), records.concat());
+            property::instance(&whole.as_bytes()[..cut.min(whole.len())]);
         }
     }
 }

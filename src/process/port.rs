@@ -68,8 +68,10 @@ pub fn listener_of(address: SocketAddr) -> Option<String> {
     let inodes: Vec<u64> =
         listeners.iter().filter(|listener| ours(listener)).map(|l| l.inode).collect();
     let holds = |sockets: Vec<u64>| inodes.iter().any(|inode| sockets.contains(inode));
-    let holder =
-        proc::processes().into_iter().find(|stat| proc::sockets(stat.pid).is_some_and(holds))?;
+    let holder = proc::processes()
+        .ok()?
+        .into_iter()
+        .find(|stat| proc::sockets(stat.pid).is_some_and(holds))?;
     Some(in_words(holder.pid, &proc::name(holder.pid)))
 }
 
@@ -203,7 +205,7 @@ impl PortWatch {
             return Holder::Unknown;
         }
         let members = tree.members();
-        for stat in proc::processes() {
+        for stat in proc::processes().unwrap_or_default() {
             let process = Identified::from(&stat);
             let holds = |sockets: Vec<u64>| inodes.iter().any(|inode| sockets.contains(inode));
             if !members.contains(&process) && proc::sockets(stat.pid).is_some_and(holds) {

@@ -16,6 +16,7 @@ use super::proc::{self, Share, Stat};
 use super::run::PROBE_VARIABLE;
 use super::world::{Ids, World};
 use super::{MARK_VARIABLE, Mark, Process, Registry, reaper};
+use crate::gather::gather;
 use crate::supervisor::Signal;
 
 /// How often a kill looks for processes that were forked meanwhile.
@@ -126,12 +127,9 @@ impl Tree {
         if self.main.is_some() || self.cgroup.as_ref().is_some_and(Cgroup::is_populated) {
             return false;
         }
-        if proc::stat(std::process::id()).is_none() {
-            // Nothing can be seen, and we have children.
-            return false;
-        }
         // A process that forks and ends while we look can hide its child from one look.
-        self.members().is_empty() && self.members().is_empty()
+        let mut nobody = || self.scan() && self.members.is_empty();
+        nobody() && nobody()
     }
 
     /// Signals the main process; an error is `ESRCH` if there is none.
@@ -204,9 +202,15 @@ impl Tree {
     fn signal_each(&self, members: &[Stat], signal: Number) -> Result<(), Undelivered> {
         let group = self.main.map(|main| main.pid);
         let group = group.filter(|group| kill::group(*group, signal).is_ok());
-        let mut result = Ok(());
+        let (own, mut result) = (std::process::id(), Ok(()));
         for member in members.iter().filter(|member| Some(member.group) != group) {
-            match kill::exactly(Identified::from(member), signal) {
+            // Nobody else reaps our children, so that their pids are certainly their own.
+            let sent = if member.ppid == own {
+                kill::child(member.pid, signal)
+            } else {
+                kill::exactly(Identified::from(member), signal)
+            };
+            match sent {
                 Ok(()) | Err(Errno::SRCH) => {}
                 Err(errno) => result = result.and(Err(Undelivered { pid: member.pid, errno })),
             }
@@ -225,22 +229,30 @@ impl Tree {
         }
     }
 
-    fn scan(&mut self) {
+    /// Looks the members up anew; whether that could be done. Else they are who they were.
+    fn scan(&mut self) -> bool {
         if self.is_only_dead_main_left() {
             // Looking at every process of a busy machine takes longer than a restart.
-            return self.members.clear();
+            self.members.clear();
+            return true;
         }
-        let world = World::look();
+        let Ok(world) = World::look() else { return false };
+        if !world.processes.contains_key(&world.own) {
+            // Nothing can be seen, not even ourselves.
+            return false;
+        }
         self.ids.forget_stale(&world);
         let inside: BTreeSet<u32> =
-            self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default().into_iter().collect();
+            gather(self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default());
         let members = world.select(|stat| {
             if stat.pid == world.own || self.beside.holds(stat.pid) {
                 return Some(false);
             }
             self.is_member_itself(stat, &world, &inside).then_some(true)
         });
-        self.members = members.into_iter().map(|stat| (stat.pid, stat)).collect();
+        let hidden = self.hidden_children(&world);
+        let members = members.into_iter().chain(hidden);
+        self.members = gather(members.map(|stat| (stat.pid, stat)));
         self.origins.retain(|process, _| world.has(*process));
         for member in self.members.values() {
             for id in [member.group, member.session] {
@@ -249,6 +261,31 @@ impl Tree {
                 }
             }
         }
+        true
+    }
+
+    /// Our own children that `/proc` does not show: another user's where it is mounted with
+    /// `hidepid`. As a mere subreaper all of them are the tree's.
+    fn hidden_children(&self, world: &World) -> Vec<Stat> {
+        if self.orphans != Orphans::AllOurs {
+            return Vec::new();
+        }
+        let children = proc::children(world.own).unwrap_or_default().into_iter();
+        let is_hidden = |pid: &u32| {
+            !world.processes.contains_key(pid)
+                && !self.beside.holds(*pid)
+                && proc::stat(*pid).is_none()
+        };
+        let hidden = |pid| Stat {
+            pid,
+            state: b'?',
+            ppid: world.own,
+            group: 0,
+            session: 0,
+            threads: 1,
+            start_time: 0,
+        };
+        children.filter(is_hidden).map(hidden).collect()
     }
 
     /// Whether the main process has ended and we have no other child: a dead process has none, so
@@ -363,8 +400,8 @@ impl ShareMeter {
 
     /// What a process had got before it was first seen does not count.
     fn sample(&mut self, processes: impl Iterator<Item = Identified>) -> Share {
-        let now: BTreeMap<Identified, Share> =
-            processes.filter_map(|process| Some((process, proc::share(process.pid)?))).collect();
+        let share = |process: Identified| Some((process, proc::share(process.pid)?));
+        let now: BTreeMap<Identified, Share> = gather(processes.filter_map(share));
         for (process, share) in &now {
             let before = self.last.get(process).copied().unwrap_or(*share);
             self.total.ran += share.ran.saturating_sub(before.ran);

@@ -105,6 +105,11 @@ pub enum Note {
         /// Its name.
         name: String,
     },
+    /// It cannot be told whether a process of an earlier run is still there.
+    CannotLook {
+        /// Why not.
+        error: String,
+    },
     /// Nothing can be remembered across runs.
     StateNotDurable {
         /// Where it should have been.
@@ -250,6 +255,7 @@ impl Note {
             | Self::PeerRefused { .. }
             | Self::HookServes { .. }
             | Self::LeftOverKilled { .. }
+            | Self::CannotLook { .. }
             | Self::StateNotDurable { .. }
             | Self::StateVolatile { .. }
             | Self::StateDirInUse { .. }
@@ -308,6 +314,9 @@ impl fmt::Display for Note {
             }
             Self::LeftBehind { pid, name } => {
                 write!(f, "pid {pid} ({name}) could not be ended and is left behind")
+            }
+            Self::CannotLook { error } => {
+                write!(f, "cannot see what an earlier run has left, tried again: {error}")
             }
             Self::StateNotDurable { path, why } => {
                 write!(f, "nothing is remembered across runs: {}: {why}", path.display())
@@ -439,6 +448,7 @@ mod tests {
             Note::HookServes { path: path.clone() },
             Note::LeftOverKilled { pid: 4711, name: name.clone() },
             Note::LeftBehind { pid: 4711, name },
+            Note::CannotLook { error: "too many open files".to_owned() },
             Note::StateNotDurable { path: "/var/lib/rekindle".into(), why: "read-only".to_owned() },
             Note::StateVolatile { path: "/var/lib/rekindle".into(), on: "in memory (tmpfs)" },
             Note::StateWrittenAgain,
@@ -478,6 +488,7 @@ mod tests {
         WARN  the hook /etc/openshell/boot.sh is running the service itself; give it as the command
         WARN  killed pid 4711 (node), left over from an earlier run
         ERROR pid 4711 (node) could not be ended and is left behind
+        WARN  cannot see what an earlier run has left, tried again: too many open files
         WARN  nothing is remembered across runs: /var/lib/rekindle: read-only
         WARN  what is remembered is lost with the sandbox: /var/lib/rekindle is in memory (tmpfs); mount a volume there
         INFO  the state directory can be written again

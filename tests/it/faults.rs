@@ -6,4 +6,6 @@ mod away;
 mod floods;
 mod killed;
 mod port;
+mod probes;
+mod scarcity;
 mod soak;

@@ -122,6 +122,24 @@ impl World {
         command
     }
 
+    /// `run` started by another program, which executes what its last arguments say.
+    pub(crate) fn wrapped(&self, wrapper: &[&str], run: &Command) -> Command {
+        let mut command = self.command(wrapper[0]);
+        command.args(&wrapper[1..]).arg(run.get_program()).args(run.get_args());
+        command
+    }
+
+    /// `run` after a line of shell, which may change what is inherited.
+    pub(crate) fn after(&self, shell: &str, run: &Command) -> Command {
+        self.wrapped(&["sh", "-c", &format!("{shell} && exec \"$@\""), "sh"], run)
+    }
+
+    /// `run` with mounts of its own, made by a line of shell; nothing where that is not allowed.
+    pub(crate) fn remounted(&self, shell: &str, run: &Command) -> Option<Command> {
+        let allowed = is_root("a mount namespace") && has_tool("unshare");
+        allowed.then(|| self.wrapped(&["unshare", "--mount"], &self.after(shell, run)))
+    }
+
     /// Starts `rekindle run` with this configuration, and waits until it answers (or has ended).
     pub(crate) fn run(&self, config: &Config) -> Rekindle<'_> {
         let rekindle = self.start(self.prepare(config));

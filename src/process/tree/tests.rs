@@ -2,7 +2,9 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::process::testing::{Started, alone, alone_as_init, root, sh, until};
+use crate::process::testing::{
+    Started, alone, alone_as_init, root, sh, until, with_free_descriptors,
+};
 use crate::process::{Launchable, MARK_VARIABLE, spawn};
 
 fn mark() -> Mark {
@@ -33,8 +35,12 @@ fn launch(tree: &mut Tree, scratch: &Path, mut launchable: Launchable) -> Vec<u3
 }
 
 fn pids_in(scratch: &Path, file: &str) -> Vec<u32> {
-    until(file, || scratch.join(file).exists());
-    let text = fs::read_to_string(scratch.join(file)).expect("readable");
+    let mut text = String::new();
+    // A shell makes the file first, and then writes its line.
+    until(file, || {
+        text = fs::read_to_string(scratch.join(file)).unwrap_or_default();
+        text.ends_with('\n')
+    });
     text.split_whitespace().map(|pid| pid.parse().expect("a pid")).collect()
 }
 
@@ -350,6 +356,22 @@ fn a_cgroup_holds_what_left_everything_else_and_dies_at_once() {
         tree.cgroup().expect("given").kill();
         until_gone(tree);
         until("it is empty", || tree.cgroup().expect("given").remove().is_ok());
+    });
+}
+
+#[test]
+fn a_tree_that_cannot_be_seen_for_want_of_descriptors_is_not_gone() {
+    with_tree(Orphans::AllOurs, |tree, scratch| {
+        launch(tree, scratch, sh(&format!("{DEAF_ORPHAN} echo > ready")));
+        until("only the orphan is left", || {
+            reap_all(tree);
+            tree.main().is_none()
+        });
+        for free in 0..=2 {
+            assert!(!with_free_descriptors(free, || tree.is_gone()), "{free} descriptors");
+        }
+        tree.signal_all(Signal::Kill).expect("allowed");
+        until_gone(tree);
     });
 }
 
