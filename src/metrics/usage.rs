@@ -58,7 +58,7 @@ impl Usage {
         let mut usage = Self {
             open_fds: open_fds(pid),
             max_fds: max_fds(pid),
-            start_time: boot_time().map(|boot| boot + stat.start_seconds),
+            start_time: proc::boot_time().map(|boot| boot.as_secs_f64() + stat.start_seconds),
             ..Self::default()
         };
         usage.add(&stat);
@@ -113,11 +113,6 @@ fn max_fds(pid: u32) -> Option<f64> {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_ascii_whitespace().next()?.parse().ok()
-}
-
-fn boot_time() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/stat").ok()?;
-    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a hundred or so")]
