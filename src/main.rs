@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use rekindle::cli::sources::{self, NoConfig};
-use rekindle::cli::{Cli, Command, check, completions, demo_gateway, man, probe, run};
+use rekindle::cli::{Cli, Command, check, completions, demo_gateway, drill, man, probe, run};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
             Err(error) => refuse(&error),
         },
         Command::Probe(args) => probe::run(&args),
+        Command::Drill(args) => drill::run(&args),
         Command::DemoGateway(args) => demo_gateway::run(&args),
         Command::Completions(args) => print(Ok(completions::script(args.shell))),
         Command::Man => print(man::page()),

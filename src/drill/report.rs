@@ -1,0 +1,151 @@
+//! What came of a drill, in four forms: a table for people, JSON, JUnit XML and a page.
+
+mod html;
+mod json;
+mod junit;
+mod table;
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::{Expect, Outcome, Verdict};
+
+/// What came of a whole drill.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// From this the random moments came.
+    pub seed: u64,
+    /// No recovery may take longer.
+    pub objective: Option<Duration>,
+    /// Why there were no namespaces, if there were none.
+    pub no_namespaces: Option<String>,
+    /// In the order in which they were done.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// A form of the report.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs: one document.
+    Json,
+    /// For CI: one test case for each scenario.
+    Junit,
+    /// A page of its own, with a picture of each scenario.
+    Html,
+}
+
+impl Report {
+    /// The report in this form.
+    pub fn written(&self, format: Format) -> String {
+        match format {
+            Format::Table => table::write(self),
+            Format::Json => json::write(self),
+            Format::Junit => junit::write(self),
+            Format::Html => html::write(self),
+        }
+    }
+
+    /// Whether nothing was wrong.
+    pub fn has_passed(&self) -> bool {
+        self.failed() == 0
+    }
+
+    fn failed(&self) -> usize {
+        let failed = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Failed(_));
+        self.outcomes.iter().filter(failed).count()
+    }
+
+    fn skipped(&self) -> usize {
+        let skipped = |outcome: &&Outcome| matches!(outcome.verdict, Verdict::Skipped(_));
+        self.outcomes.iter().filter(skipped).count()
+    }
+
+    /// The sum of it in one line.
+    fn summary(&self) -> String {
+        let (all, failed, skipped) = (self.outcomes.len(), self.failed(), self.skipped());
+        let passed = all - failed - skipped;
+        let slowest = self.outcomes.iter().filter_map(|outcome| outcome.marks.first_pass).max();
+        let mut text = format!("{passed} of {all} passed");
+        if failed > 0 {
+            text += &format!(", {failed} failed");
+        }
+        if skipped > 0 {
+            text += &format!(", {skipped} skipped");
+        }
+        if let Some(slowest) = slowest {
+            text += &format!("; slowest recovery {}", span(slowest));
+        }
+        if let Some(objective) = self.objective {
+            text += &format!(", objective {}", span(objective));
+        }
+        text
+    }
+
+    /// Where it was done.
+    fn place(&self) -> String {
+        match &self.no_namespaces {
+            None => "in PID and mount namespaces of its own".to_owned(),
+            Some(why) => format!("in a process tree of its own, without namespaces: {why}"),
+        }
+    }
+}
+
+impl Outcome {
+    /// Its name, with the repetition if there is more than one.
+    fn title(&self) -> String {
+        match self.repetition {
+            1 => self.scenario.name.to_owned(),
+            number => format!("{} #{number}", self.scenario.name),
+        }
+    }
+
+    /// The verdict in a word.
+    fn word(&self) -> &'static str {
+        match (&self.verdict, self.scenario.expect) {
+            (Verdict::Passed, Expect::Report(_)) => "reported",
+            (Verdict::Passed, _) => "healed",
+            (Verdict::Failed(_), _) => "FAILED",
+            (Verdict::Skipped(_), _) => "skipped",
+        }
+    }
+
+    /// What is to be said about it, one sentence each.
+    fn remarks(&self) -> Vec<String> {
+        match &self.verdict {
+            Verdict::Passed => Vec::new(),
+            Verdict::Skipped(why) => vec![why.clone()],
+            Verdict::Failed(findings) => {
+                let log = self.log.iter().map(|log| format!("see {}", log.display()));
+                findings.iter().cloned().chain(log).collect()
+            }
+        }
+    }
+}
+
+/// Seconds for people, always in the same unit, so that they can be compared at a glance.
+fn span(span: Duration) -> String {
+    format!("{:.2} s", span.as_secs_f64())
+}
+
+/// `text` fit for XML and HTML, attributes included.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            // XML 1.0 has no form at all for most control characters.
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;
