@@ -26,7 +26,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::clock::{self, Clock};
 use crate::config::Service;
 use crate::http;
+use crate::planted::{self, place};
 use crate::process::kill::Identified;
+use crate::process::memory::OomKills;
 use crate::process::port::{Holder, PortWatch};
 use crate::process::sweep::Swept;
 use crate::process::{Mark, Orphans, Registry, Tree, instance::Record};
@@ -101,6 +103,8 @@ pub struct Driver {
     earlier: Arc<[Record]>,
     /// The launch whose main process lives.
     main: Option<(Incarnation, Program)>,
+    /// What the kernel kills around it.
+    oom_kills: OomKills,
     /// The launch whose tree is being taken down: its end is to be told.
     leaving: Option<Incarnation>,
     /// The last signal to the tree was SIGKILL: what appears is killed, too.
@@ -157,6 +161,7 @@ impl Driver {
             mark: setup.mark,
             earlier: setup.earlier.into(),
             main: None,
+            oom_kills: OomKills::default(),
             leaving: None,
             killing: false,
             struck: BTreeSet::new(),
@@ -181,6 +186,7 @@ impl Driver {
             }
             let due = self.next_wake_up();
             let news = self.wait(due).await;
+            planted::pass(place::LOOP);
             let now = self.clock.now();
             let lateness = due.map_or(Duration::ZERO, |due| now.since(due));
             self.reporter.loop_turned(now, lateness);
@@ -266,6 +272,7 @@ impl Driver {
             }
             Action::Signal { id, to, signal } => self.signal(id, to, signal),
             Action::Probe { id, role, probe } => {
+                self.oom_kills.look();
                 self.probers.ask(id, role, probe, &self.tree);
             }
             Action::CheckPort(id) => {
@@ -308,6 +315,7 @@ impl Driver {
         match launched {
             Ok(Launched::Runs(process)) => {
                 self.main = Some((id, program));
+                self.oom_kills = OomKills::around(process.pid);
                 self.leaving = None;
                 self.killing = false;
                 if program == Program::Child {

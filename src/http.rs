@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::metrics::Metrics;
 use crate::output::{Dropped, OpenPipes, Source, Stream, Tail, Writers, pump};
@@ -148,20 +149,32 @@ impl Work {
     #[expect(clippy::await_holding_lock, reason = "taken once for the life of the thread")]
     async fn pump_pipes(&self) {
         let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pumps = JoinSet::new();
         let unread = lock(&self.unread).clone();
         for source in unread {
-            self.spawn_pump(source);
+            self.spawn_pump(source, &mut pumps);
         }
-        while let Some(source) = received.recv().await {
-            lock(&self.unread).push(source.clone());
-            self.spawn_pump(source);
+        loop {
+            tokio::select! {
+                Some(source) = received.recv() => {
+                    lock(&self.unread).push(source.clone());
+                    self.spawn_pump(source, &mut pumps);
+                }
+                Some(ended) = pumps.join_next() => {
+                    // It must not be the only one who knows: its pipe has to be read on.
+                    if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
+                else => return,
+            }
         }
     }
 
-    fn spawn_pump(&self, source: Source) {
+    fn spawn_pump(&self, source: Source, pumps: &mut JoinSet<()>) {
         let (writers, tail) = (self.setup.writers.clone(), Arc::clone(&self.tail));
         let (open, unread) = (Arc::clone(&self.open), Arc::clone(&self.unread));
-        tokio::spawn(async move {
+        pumps.spawn(async move {
             pump(&source, &writers, &tail).await;
             lock(&unread).retain(|other| !Arc::ptr_eq(&other.pipe, &source.pipe));
             open.ended();

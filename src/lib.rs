@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod notify;
 pub mod output;
 pub mod paths;
+pub mod planted;
 pub mod probe;
 pub mod process;
 pub mod report;

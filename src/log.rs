@@ -23,6 +23,7 @@ use crate::config::{LogFormat, LogLevel};
 use crate::metrics::{Metric, Metrics};
 use crate::output::{Lane, Queue, Stream, Writers};
 use crate::text::one_line;
+use crate::threads;
 
 /// Starts logging to stderr, for the whole process and once; panics are logged too.
 ///
@@ -36,13 +37,13 @@ pub fn init(level: LogLevel, format: LogFormat, writers: &Writers, metrics: Arc<
     let layer = Lines {
         style: style(format, std::io::stderr().is_terminal()),
         queue: Arc::clone(writers.queue(Stream::Stderr)),
-        metrics,
+        metrics: Arc::clone(&metrics),
     };
     if tracing_subscriber::registry().with(layer.with_filter(targets)).try_init().is_err() {
         // Somebody (a test) logs already: theirs stays.
         return;
     }
-    std::panic::set_hook(Box::new(log_panic));
+    std::panic::set_hook(Box::new(move |panic| tell_panic(panic, &metrics)));
     if let Some(why) = unreadable {
         tracing::warn!("RUST_LOG is not understood and ignored: {why}");
     }
@@ -61,8 +62,12 @@ fn default_targets(level: LogLevel) -> Targets {
 }
 
 /// Without this, a panic would be written to stderr by the panicking thread, which may block.
-fn log_panic(panic: &PanicHookInfo<'_>) {
-    let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+fn tell_panic(panic: &PanicHookInfo<'_>, metrics: &Metrics) {
+    let current = std::thread::current();
+    let thread = current.name().unwrap_or("unnamed");
+    if let Some(helper) = threads::NAMES.iter().find(|name| **name == thread) {
+        metrics.add(Metric::ThreadPanics, &[helper], 1);
+    }
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let message = panic.payload_as_str().unwrap_or("no message");
     tracing::error!(thread, place, "panic: {message}");

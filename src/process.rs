@@ -10,6 +10,7 @@ mod exec;
 pub mod instance;
 pub mod kill;
 mod launch;
+pub mod memory;
 pub mod port;
 pub mod proc;
 pub mod reaper;

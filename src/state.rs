@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use crate::planted::{self, place};
 use crate::process::Process;
 use crate::process::instance::{Record, Records};
 use crate::process::proc;
@@ -82,6 +83,7 @@ fn write_all(work: &Mutex<(Records, Receiver<Record>)>, teller: &Teller) {
     // That it was behind from the start was told by whoever opened it.
     let mut told = records.is_behind();
     loop {
+        planted::pass(place::STATE);
         let written = match next(received, records.is_behind()) {
             Ok(record) => records.record(record),
             Err(RecvTimeoutError::Timeout) => records.catch_up(),

@@ -48,7 +48,8 @@ impl Driver {
             if main.is_some() {
                 if let Some((id, program)) = self.main.take() {
                     self.launcher.ended(program);
-                    self.feed(Event::Exited { id, exit: dead.exit });
+                    let exit = self.oom_kills.explain(dead.exit);
+                    self.feed(Event::Exited { id, exit });
                 }
                 self.tree.borrow_mut().reap_main(dead.pid);
             } else {

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::metrics::{Handler, Metric, Metrics};
+use crate::planted::{self, place};
 use crate::status::Shared;
 use crate::status::document::Report;
 
@@ -41,6 +42,7 @@ pub(super) fn router(shared: Arc<Shared>, metrics: Arc<Metrics>) -> Router {
 
 /// Counts each answer, and keeps caches out of it.
 async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+    planted::pass(place::REQUEST);
     let handler = handler_of(request.uri().path());
     let mut response = next.run(request).await;
     let code = handler.codes().iter().find(|code| **code == response.status().as_str());

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::net::unix::pipe::Receiver;
 
 use super::{Lane, Stream, Writers};
+use crate::planted::{self, place};
 
 /// So much of the child's last output is kept.
 const TAIL_BYTES: usize = 64 * 1024;
@@ -101,6 +102,7 @@ async fn pass_on(source: &Source, writers: &Writers, tail: &Tail) -> io::Result<
     let mut chunk = Vec::new();
     loop {
         pipe.readable().await?;
+        planted::pass(place::PUMP);
         // Kept only while there is something to read: an idle child costs no buffer.
         chunk.resize(CHUNK_BYTES, 0);
         match pipe.try_read(&mut chunk) {

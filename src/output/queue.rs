@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::Notify;
 
+use crate::planted;
 use crate::threads::spawn_supervised;
 
 /// At most so much waits in one lane.
@@ -88,8 +89,9 @@ impl Queue {
         !timeout.timed_out()
     }
 
-    fn write_all_to(&self, to: &File) {
+    fn write_all_to(&self, to: &File, name: &'static str) {
         loop {
+            planted::pass(name);
             let bytes = self.take();
             // A closed or broken destination loses the bytes; there is nobody to tell.
             drop(write_all(to, &bytes));
@@ -169,7 +171,7 @@ pub(super) fn start(name: &'static str, to: File, overflow: Arc<Notify>) -> io::
     let told = Arc::clone(&queue);
     spawn_supervised(
         name,
-        move || written.write_all_to(&to),
+        move || written.write_all_to(&to, name),
         move |message, pause| {
             tracing::error!(
                 thread = name,

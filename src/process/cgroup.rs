@@ -100,22 +100,33 @@ impl Cgroup {
     }
 }
 
-/// Our own cgroup's directory in the version 2 hierarchy.
-fn own_directory() -> Option<PathBuf> {
-    let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = cgroups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    mount_point(&mounts).map(|mount| mount.join(path))
-}
-
-/// Where the version 2 hierarchy's root, as we see it, is mounted.
-fn mount_point(mountinfo: &str) -> Option<PathBuf> {
+/// Where the cgroup of a process is, as its `/proc/PID/cgroup` and our mounts tell: in the version
+/// 1 hierarchy of `controller`, or, if that is empty, in the version 2 hierarchy.
+pub(super) fn place(cgroups: &str, mountinfo: &str, controller: &str) -> Option<PathBuf> {
+    let group = cgroups.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        controllers.split(',').any(|name| name == controller).then_some(path)
+    })?;
     mountinfo.lines().find_map(|line| {
         let (place, kind) = line.split_once(" - ")?;
         let mut fields = place.split(' ').skip(3);
         let (root, mount) = (fields.next()?, fields.next()?);
-        (kind.starts_with("cgroup2 ") && root == "/").then(|| PathBuf::from(mount))
+        let mut kind = kind.split(' ');
+        let is_it = match kind.next()? {
+            "cgroup2" => controller.is_empty(),
+            "cgroup" => kind.nth(1)?.split(',').any(|option| option == controller),
+            _ => false,
+        };
+        // A container may see only its own part of the hierarchy.
+        let below = Path::new(group).strip_prefix(root).ok()?;
+        is_it.then(|| Path::new(mount).join(below))
     })
+}
+
+/// Our own cgroup's directory in the version 2 hierarchy.
+fn own_directory() -> Option<PathBuf> {
+    let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    place(&cgroups, &fs::read_to_string("/proc/self/mountinfo").ok()?, "")
 }
 
 /// Whether whoever manages cgroups left this one to us: it is the root of our cgroup namespace,
@@ -127,9 +138,10 @@ fn is_delegated(directory: &Path) -> bool {
             .is_ok_and(|length| value[..length] == *b"1")
     });
     // The real root, unlike a namespace's, has no events of its own.
-    let namespace_root =
-        mount_point(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
-            .is_some_and(|root| root == directory && root.join("cgroup.events").exists());
+    let namespace_root = fs::read_to_string("/proc/self/mountinfo")
+        .ok()
+        .and_then(|mounts| place("0::/", &mounts, ""))
+        .is_some_and(|root| root == directory && root.join("cgroup.events").exists());
     attribute || namespace_root
 }
 
@@ -138,12 +150,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mount_of_the_version_2_root_is_found_among_others() {
+    fn a_process_is_placed_in_either_hierarchy() {
         let mounts = "30 25 0:26 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n\
-            31 25 0:27 /sub /elsewhere rw - cgroup2 cgroup2 rw\n\
-            32 25 0:27 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
-        assert_eq!(mount_point(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
-        assert_eq!(mount_point("torn"), None);
+            31 25 0:28 /docker/c1 /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory,x\n\
+            32 25 0:27 /sub /elsewhere rw - cgroup2 cgroup2 rw\n\
+            33 25 0:27 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
+        let cgroups = "9:pids:/a\n4:cpu,memory:/docker/c1/b\n1:name=systemd:/\n0::/u/v\n";
+        let placed = |controller| place(cgroups, mounts, controller);
+        assert_eq!(placed("memory"), Some(PathBuf::from("/sys/fs/cgroup/memory/b")));
+        assert_eq!(placed("pids"), Some(PathBuf::from("/sys/fs/cgroup/pids/a")));
+        assert_eq!(placed(""), Some(PathBuf::from("/sys/fs/cgroup/unified/u/v")));
+        assert_eq!(placed("cpuset"), None);
+        assert_eq!(place("0::/a", "torn", ""), None);
+        assert_eq!(place("torn", mounts, ""), None);
     }
 
     #[test]

@@ -329,7 +329,7 @@ impl Reporter {
             let reason = StopCause::Exited(exit).reason().label();
             let how = match exit {
                 Exit::Code(_) => "it exited by itself with",
-                Exit::Signal(_) => "it was killed by",
+                Exit::Signal(_) | Exit::OutOfMemory => "it was killed by",
             };
             say!(warn, self, reason, code = exit.code(), "{how} {exit}");
         }

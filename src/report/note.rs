@@ -177,8 +177,8 @@ impl Teller {
 
     /// Turns a note into its log line and its metric.
     pub fn note(&self, note: &Note) {
-        if let Some((metric, words)) = note.counted() {
-            self.metrics.add(metric, &words, 1);
+        if let Some(metric) = note.counted() {
+            self.metrics.add(metric, &[], 1);
         }
         let service = &*self.service;
         match note.level() {
@@ -190,13 +190,10 @@ impl Teller {
 }
 
 impl Note {
-    /// The counter that a note adds to, and its label values.
-    fn counted(&self) -> Option<(Metric, Vec<&'static str>)> {
-        if let Self::ThreadPanicked { thread, .. } = self {
-            return Some((Metric::ThreadPanics, vec![thread]));
-        }
+    /// The counter that a note adds to. (Panics are counted where they are caught.)
+    fn counted(&self) -> Option<Metric> {
         let shut = matches!(self, Self::CannotListen { .. } | Self::NoControlSocket { .. });
-        shut.then(|| (Metric::HttpBindFailures, Vec::new()))
+        shut.then_some(Metric::HttpBindFailures)
     }
 
     /// INFO: a person may ask for it. WARN: somebody may want to do something. ERROR: we cannot do

@@ -64,6 +64,8 @@ pub enum Exit {
     Code(u8),
     /// It was killed by this signal number.
     Signal(u8),
+    /// The kernel killed it for lack of memory, with SIGKILL.
+    OutOfMemory,
 }
 
 impl Exit {
@@ -72,6 +74,7 @@ impl Exit {
         match self {
             Self::Code(code) => code,
             Self::Signal(signal) => 128_u8.saturating_add(signal),
+            Self::OutOfMemory => 128 + 9,
         }
     }
 
@@ -86,6 +89,7 @@ impl fmt::Display for Exit {
         match self {
             Self::Code(code) => write!(f, "code {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::OutOfMemory => f.write_str("signal 9 for lack of memory"),
         }
     }
 }
@@ -304,6 +308,7 @@ impl StopCause {
             Self::Exited(Exit::Code(0)) => Reason::CleanExit,
             Self::Exited(Exit::Code(_)) => Reason::Exit,
             Self::Exited(Exit::Signal(_)) => Reason::Signal,
+            Self::Exited(Exit::OutOfMemory) => Reason::Oom,
             Self::NeverReady { .. } => Reason::StartupTimeout,
             Self::Unhealthy(_) => Reason::ProbeFailed,
             Self::Asked | Self::Repaired => Reason::Start,

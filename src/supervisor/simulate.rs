@@ -320,6 +320,7 @@ impl Simulation {
                 Exit::Code(78),
                 Exit::Signal(9),
                 Exit::Signal(11),
+                Exit::OutOfMemory,
             ])),
             2 => Sickness::Hang,
             3 => Sickness::Sick500,

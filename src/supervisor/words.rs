@@ -89,6 +89,8 @@ words! {
         CleanExit => "clean_exit",
         /// The child died from a signal that was not ours.
         Signal => "signal",
+        /// The kernel killed the child for lack of memory.
+        Oom => "oom",
         /// The liveness probe failed as often as the threshold allows.
         ProbeFailed => "probe_failed",
         /// The child never passed a startup probe within its startup timeout.

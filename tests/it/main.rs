@@ -14,6 +14,8 @@ mod listen;
 mod notify;
 mod output;
 mod pid1;
+#[cfg(feature = "planted-faults")]
+mod planted;
 mod port;
 mod probe_command;
 mod probes;

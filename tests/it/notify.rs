@@ -6,20 +6,20 @@ use std::os::unix::net::UnixDatagram;
 use crate::support::{Config, Rekindle, World};
 
 /// The other end of `NOTIFY_SOCKET`.
-struct Systemd {
+pub(crate) struct Systemd {
     socket: UnixDatagram,
     told: RefCell<String>,
 }
 
 impl Systemd {
-    fn new(world: &World) -> Self {
+    pub(crate) fn new(world: &World) -> Self {
         let socket = UnixDatagram::bind(world.path("notify.sock")).expect("a socket");
         socket.set_nonblocking(true).expect("non-blocking");
         Self { socket, told: RefCell::default() }
     }
 
     /// Everything told so far, one `KEY=VALUE` a line.
-    fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         let mut told = self.told.borrow_mut();
         let mut datagram = [0; 4096];
         while let Ok(length) = self.socket.recv(&mut datagram) {

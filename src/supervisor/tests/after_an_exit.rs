@@ -22,9 +22,20 @@ fn an_exit_takes_down_what_the_child_left() {
 }
 
 #[test]
-fn every_exit_is_followed_by_another_attempt() {
-    for exit in [Exit::Code(0), Exit::Code(1), Exit::Signal(9)] {
-        row(&given::ended(defaults(), exit), 100.1, GONE, RESTART);
+fn every_exit_is_followed_by_another_attempt_that_is_told_why() {
+    let exits = [
+        (Exit::Code(0), Reason::CleanExit),
+        (Exit::Code(1), Reason::Exit),
+        (Exit::Code(137), Reason::Exit),
+        (Exit::Signal(9), Reason::Signal),
+        (Exit::OutOfMemory, Reason::Oom),
+    ];
+    for (exit, reason) in exits {
+        let mut core = row(&given::ended(defaults(), exit), 100.1, GONE, RESTART);
+        let attempt = core.on(at(200.0), Event::Tick);
+        let told =
+            |action: &Action| matches!(action, Action::Spawn { why, .. } if why.reason == reason);
+        assert!(attempt.iter().any(told), "{exit}: {attempt:?}");
     }
 }
 
@@ -41,6 +52,7 @@ fn the_first_matching_rule_holds_and_128_plus_n_stands_for_signal_n() {
     let ended = |code| format!("stopped | tree is gone; finished; finish with {code}");
     row(&given::ended(policy.clone(), Exit::Code(1)), 100.1, GONE, &ended(1));
     row(&given::ended(policy.clone(), Exit::Signal(9)), 100.1, GONE, &ended(137));
+    row(&given::ended(policy.clone(), Exit::OutOfMemory), 100.1, GONE, &ended(137));
     row(&given::ended(policy, Exit::Code(2)), 100.1, GONE, RESTART);
 }
 

@@ -37,6 +37,7 @@ pub(crate) enum Part {
 }
 
 /// One row: a fault, how it is injected, and what happens.
+#[expect(clippy::struct_field_names, reason = "the fields are the columns of the table")]
 pub(crate) struct Fault {
     pub(crate) part: Part,
     /// What goes wrong, as an operator would name it.

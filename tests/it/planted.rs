@@ -1,0 +1,145 @@
+//! What happens when we are at fault: panics and hangs that are planted in our own threads.
+//!
+//! Only with the feature `planted-faults`, which no release has.
+
+use rustix::process::Signal;
+
+use crate::crash::served_by;
+use crate::notify::Systemd;
+use crate::support::http::free_port;
+use crate::support::{
+    Config, Fault, Part, Rekindle, Stopwatch, World, get, processes, this_test, wait_until,
+};
+
+/// `rekindle run` in whose threads `kind` strikes at `place` once the file `strike` appears.
+fn run_with<'w>(world: &'w World, config: &Config, kind: &str, place: &str) -> Rekindle<'w> {
+    let mut command = world.prepare(config);
+    command.env("REKINDLE_PLANT", format!("{kind}:{place}:{}", world.at("strike")));
+    let rekindle = world.start(command);
+    rekindle.wait_up();
+    rekindle.expect_errors();
+    rekindle
+}
+
+#[test]
+fn a_panic_in_the_loop_kills_the_tree_and_ends_with_1() {
+    let (world, port) = (World::new(), free_port());
+    let grandchild = world.at("grandchild");
+    let config = Config::demo(port)
+        .with(&format!("boot_hook = {:?}", world.script("hook", &hook_with_helper(&grandchild))));
+    let mut rekindle = run_with(&world, &config, "panic", "loop");
+    let child = served_by(&rekindle, port);
+    let helper = world.number("grandchild").expect("the hook's helper");
+
+    world.write("strike", "");
+
+    assert_eq!(rekindle.wait_exit(), 1, "{}", rekindle.story());
+    assert!(rekindle.said(&["panic: planted in loop"]));
+    wait_until("its tree is gone", || ![child, helper].into_iter().any(processes::is_alive));
+    let row = Fault {
+        part: Part::Ours,
+        fault: "the supervision loop panics",
+        injected: "a planted panic while the child is healthy",
+        outcome: "the whole tree is killed, the panic is logged, and we end with code 1 for our own supervisor",
+    };
+    row.did_no_harm(this_test!());
+}
+
+fn hook_with_helper(pid: &str) -> String {
+    format!("#!/bin/sh\nsetsid sh -c 'echo $$ > {pid}; exec sleep 1000' &\n")
+}
+
+#[test]
+fn a_loop_that_hangs_is_told_by_livez_and_no_longer_feeds_the_watchdog() {
+    let (world, port) = (World::new(), free_port());
+    let systemd = Systemd::new(&world);
+    let mut command = world.prepare(&Config::demo(port));
+    command
+        .env("REKINDLE_PLANT", format!("hang:loop:{}", world.at("strike")))
+        .env("NOTIFY_SOCKET", world.path("notify.sock"))
+        .env("WATCHDOG_USEC", "200000");
+    let mut rekindle = world.start(command);
+    rekindle.wait_up();
+    served_by(&rekindle, port);
+    let fed = || systemd.told().matches("WATCHDOG=1").count();
+    rekindle.wait("the watchdog is fed", || fed() >= 3);
+    assert_eq!(rekindle.get("/livez").expect("an answer").status, 200);
+    let watch = Stopwatch::start();
+
+    world.write("strike", "");
+
+    rekindle.wait("/livez says it", || rekindle.get("/livez").is_ok_and(|it| it.status == 503));
+    let noticed = watch.elapsed();
+    let hungry = fed();
+    assert!(rekindle.get("/livez").expect("an answer").body.contains("the supervision loop"));
+    assert_eq!(rekindle.get("/metrics").expect("a page").status, 200, "scraped all the same");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(fed(), hungry, "five pings are missing");
+    rekindle.signal(Signal::KILL);
+    rekindle.wait_exit();
+    let row = Fault {
+        part: Part::Ours,
+        fault: "the supervision loop hangs",
+        injected: "a planted endless wait while the child is healthy",
+        outcome: "/livez is 503, the systemd watchdog is no longer fed, /metrics goes on",
+    };
+    row.measured(this_test!(), &format!("said after {:.1} s", noticed.as_secs_f64()));
+}
+
+#[test]
+fn a_panic_on_any_helper_thread_is_told_and_its_work_goes_on() {
+    for (place, thread) in [
+        ("pump", "http"),
+        ("request", "http"),
+        ("stdout", "stdout"),
+        ("stderr", "stderr"),
+        ("state", "state"),
+    ] {
+        survives(place, thread);
+    }
+    let row = Fault {
+        part: Part::Ours,
+        fault: "a helper thread panics",
+        injected: "a planted panic where it reads the child, answers a request, writes stdout, stderr or the state directory",
+        outcome: "it is logged and counted, the thread starts again and loses nothing that came later; the child is not touched",
+    };
+    row.did_no_harm(this_test!());
+}
+
+fn survives(place: &str, thread: &str) {
+    let (world, port) = (World::new(), free_port());
+    let talks = format!(
+        "(while :; do echo out; echo err >&2; sleep 0.05; done) & \
+         exec {} demo-gateway --port {port}",
+        crate::support::REKINDLE
+    );
+    let config = Config::demo(port).with(&format!("command = [\"/bin/sh\", \"-c\", {talks:?}]"));
+    let rekindle = run_with(&world, &config, "panic", place);
+    let child = served_by(&rekindle, port);
+
+    world.write("strike", "");
+    if place == "request" {
+        rekindle.wait("a request is struck", || rekindle.get("/livez").is_err());
+    }
+    if place == "state" {
+        // It has something to write only at a launch.
+        get(port, "/fault?mode=crash").expect("the demo gateway takes the order");
+        rekindle.wait_restarts("signal", 1);
+    }
+    rekindle.wait_said(&[&format!("panic: planted in {place}")]);
+    let label = format!("thread=\"{thread}\"");
+    assert_eq!(rekindle.count("rekindle_thread_panics_total", &label), 1, "{place}");
+
+    let (said, told) = (rekindle.output().len(), rekindle.lines_with("err").len());
+    rekindle.wait("stdout goes on", || rekindle.output().len() > said + 40);
+    rekindle.wait("stderr goes on", || rekindle.lines_with("err").len() > told + 10);
+    if place == "state" {
+        get(port, "/fault?mode=crash").expect("the demo gateway takes the order");
+        rekindle.wait_restarts("signal", 2);
+        let next = served_by(&rekindle, port).to_string();
+        rekindle.wait("the launch is recorded", || world.read("state/instance").contains(&next));
+    } else {
+        assert_eq!(child, served_by(&rekindle, port), "{place}");
+        assert_eq!(rekindle.all_restarts(), 0, "{place}");
+    }
+}
