@@ -149,7 +149,7 @@ pub struct DrillArgs {
     /// Choose the random moments as in the drill that reported this
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Fail if a recovery takes longer [default: recovery_objective of FILE]
+    /// Fail if a recovery takes longer [default: the objective of FILE]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub rto: Option<Duration>,
     /// Form of the report

@@ -176,9 +176,9 @@ fn outcome(
                 findings.push(format!("it recovered after {took}, the objective is {objective}"));
             }
             if findings.is_empty() {
-                stage.remove()
+                stage.remove();
             } else {
-                outcome.log = Some(stage.log())
+                outcome.log = Some(stage.log());
             }
             Ok(findings)
         })

@@ -37,7 +37,7 @@ fn help(arguments: &[&str]) -> String {
 #[test]
 fn help_is_worth_reading() {
     assert_snapshot!("help", help(&["--help"]));
-    for command in ["run", "check", "probe", "demo-gateway", "completions", "man"] {
+    for command in ["run", "check", "probe", "drill", "demo-gateway", "completions", "man"] {
         assert_snapshot!(format!("help-{command}"), help(&[command, "--help"]));
     }
 }

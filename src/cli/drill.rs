@@ -97,10 +97,10 @@ fn chosen(names: &[String], own: Option<&Own>) -> Result<Vec<&'static Scenario>,
     if names.is_empty() {
         return Ok(drill::all().filter(|scenario| fits(scenario)).collect());
     }
-    let named = |name: &String| {
+    let find = |name: &String| {
         let found = drill::all().find(|scenario| scenario.name == name);
         let scenario = found.ok_or_else(|| Refused::Unknown(name.clone()))?;
         if fits(scenario) { Ok(scenario) } else { Err(Refused::NotForOwn(scenario.name)) }
     };
-    names.iter().map(named).collect()
+    names.iter().map(find).collect()
 }

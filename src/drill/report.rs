@@ -1,4 +1,4 @@
-//! What came of a drill, in four forms: a table for people, JSON, JUnit XML and a page.
+//! What came of a drill, in four forms: a table for people, JSON, XML for CI and a page.
 
 mod html;
 mod json;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::{Expect, Outcome, Verdict};
+use crate::text::one_line;
 
 /// What came of a whole drill.
 #[derive(Clone, Debug)]
@@ -40,12 +41,16 @@ pub enum Format {
 impl Report {
     /// The report in this form.
     pub fn written(&self, format: Format) -> String {
+        let mut text = String::new();
+        // A String takes everything.
         match format {
-            Format::Table => table::write(self),
-            Format::Json => json::write(self),
-            Format::Junit => junit::write(self),
-            Format::Html => html::write(self),
+            Format::Table => table::write(self, &mut text),
+            Format::Json => json::write(self, &mut text),
+            Format::Junit => junit::write(self, &mut text),
+            Format::Html => html::write(self, &mut text),
         }
+        .ok();
+        text
     }
 
     /// Whether nothing was wrong.
@@ -68,20 +73,14 @@ impl Report {
         let (all, failed, skipped) = (self.outcomes.len(), self.failed(), self.skipped());
         let passed = all - failed - skipped;
         let slowest = self.outcomes.iter().filter_map(|outcome| outcome.marks.first_pass).max();
-        let mut text = format!("{passed} of {all} passed");
-        if failed > 0 {
-            text += &format!(", {failed} failed");
-        }
-        if skipped > 0 {
-            text += &format!(", {skipped} skipped");
-        }
-        if let Some(slowest) = slowest {
-            text += &format!("; slowest recovery {}", span(slowest));
-        }
-        if let Some(objective) = self.objective {
-            text += &format!(", objective {}", span(objective));
-        }
-        text
+        let parts = [
+            Some(format!("{passed} of {all} passed")),
+            (failed > 0).then(|| format!("{failed} failed")),
+            (skipped > 0).then(|| format!("{skipped} skipped")),
+            slowest.map(|slowest| format!("slowest recovery {}", span(slowest))),
+            self.objective.map(|objective| format!("objective {}", span(objective))),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
     /// Where it was done.
@@ -116,10 +115,10 @@ impl Outcome {
     fn remarks(&self) -> Vec<String> {
         match &self.verdict {
             Verdict::Passed => Vec::new(),
-            Verdict::Skipped(why) => vec![why.clone()],
+            Verdict::Skipped(why) => vec![one_line(why)],
             Verdict::Failed(findings) => {
                 let log = self.log.iter().map(|log| format!("see {}", log.display()));
-                findings.iter().cloned().chain(log).collect()
+                findings.iter().map(|finding| one_line(finding)).chain(log).collect()
             }
         }
     }

@@ -8,7 +8,7 @@ use super::sandbox::{Kind, Sandbox, signal};
 use super::scenario::{Expect, Scenario, Step};
 use super::stage::Stage;
 use super::timeline::{self, Band, Known, Marks};
-use super::watch::{Seen, Watch};
+use super::watch::{Seen, Watch, within};
 use crate::clock;
 use crate::process::kill::Identified;
 use crate::process::{port, proc};
@@ -18,7 +18,7 @@ use crate::supervisor::Dice;
 /// Whatever is waited for besides a recovery comes within this.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A reported service is watched so long for a restart that must not come.
+/// A reported service must not be started again within this, which is less than `slow_retry`.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// Beyond its timeout a stop may take so long on a busy machine.
@@ -134,10 +134,13 @@ impl<'s> Round<'s> {
         if !log.contains(words) {
             return Err(format!("the log does not say \"{words}\""));
         }
-        if self.watch.until(QUIET, |_| {}, |later| later.since != seen.since).is_some() {
-            return Err("it is started again all the same".to_owned());
+        let again = |later: &Seen| later.since != seen.since;
+        if self.watch.until(QUIET, |_| {}, again).is_some() {
+            return Err("it is started again at once all the same".to_owned());
         }
-        Ok(())
+        let started = |later: &Seen| later.state == "starting" && again(later);
+        let seen = self.watch.until(self.limit, |_| {}, started);
+        seen.map(drop).ok_or_else(|| "it is not even started again at the slow pace".to_owned())
     }
 
     fn start(&mut self) -> Result<(), String> {
@@ -186,11 +189,11 @@ impl<'s> Round<'s> {
             Step::AwaitState(state) => {
                 let fault = self.known.fault;
                 let there = |seen: &Seen| seen.state == state && seen.since >= fault;
-                let seen = self.watch.until(PATIENCE, |_| {}, there);
+                let seen = self.watch.until(self.limit, |_| {}, there);
                 seen.map(drop).ok_or_else(|| format!("it was never {state}"))
             }
             Step::AwaitHookFailures(count) => {
-                let failed = super::watch::within(PATIENCE, || {
+                let failed = within(self.limit, || {
                     self.watch.look();
                     self.hooks("failure") >= count
                 });

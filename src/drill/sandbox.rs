@@ -75,7 +75,8 @@ impl Sandbox {
         let log = File::options().create(true).append(true).open(self.log())?;
         let mut command = inside_command(&self.directory, &self.arguments);
         for (name, _) in std::env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"REKINDLE_") {
+            // A planted fault is there to be noticed by the drill.
+            if name.as_encoded_bytes().starts_with(b"REKINDLE_") && name != "REKINDLE_PLANT" {
                 command.env_remove(name);
             }
         }
@@ -163,7 +164,7 @@ impl Sandbox {
     /// Ends everything in it at once and without a word, as a power cut does.
     pub(super) fn cut_power(&mut self) -> Result<(), String> {
         // In namespaces the kernel ends the rest of them together with their init.
-        self.supervisor().map(|supervisor| signal(supervisor, Signal::KILL));
+        self.signal_supervisor(Signal::KILL);
         let gone = within(KILL_PATIENCE, || {
             let left = self.members();
             for stat in &left {
@@ -177,8 +178,7 @@ impl Sandbox {
 
     /// Kills the supervisor and nothing else.
     pub(super) fn kill_supervisor(&mut self) -> Result<(), String> {
-        let supervisor = self.supervisor().ok_or("the supervisor is not running")?;
-        signal(supervisor, Signal::KILL);
+        self.signal_supervisor(Signal::KILL);
         match self.exit_within(KILL_PATIENCE) {
             Some(_) => Ok(()),
             None => Err("SIGKILL does not end the supervisor".to_owned()),
@@ -187,7 +187,7 @@ impl Sandbox {
 
     /// Asks the supervisor to stop, as an operator would.
     pub(super) fn ask_to_stop(&self) {
-        self.supervisor().map(|supervisor| signal(supervisor, Signal::TERM));
+        self.signal_supervisor(Signal::TERM);
     }
 
     /// How the supervisor ended, if it does within `limit`.
@@ -200,6 +200,12 @@ impl Sandbox {
         });
         self.started.take_if(|_| ended.is_some())?;
         ended.map(|status| status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+    }
+
+    fn signal_supervisor(&self, number: Signal) {
+        if let Some(supervisor) = self.supervisor() {
+            signal(supervisor, number);
+        }
     }
 }
 

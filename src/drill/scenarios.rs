@@ -33,6 +33,16 @@ mod tests {
     }
 
     #[test]
+    fn the_page_about_drills_has_every_scenario() {
+        let row = |scenario: &Scenario| format!("| `{}` | {} |\n", scenario.name, scenario.simulates);
+        let table = format!("| scenario | stands for |\n|---|---|\n{}", all().map(row).collect::<String>());
+        let page = include_str!("../../docs/drills.md");
+        let (_, rest) = page.split_once("<!-- scenarios: begin -->\n").expect("a beginning");
+        let (found, _) = rest.split_once("<!-- scenarios: end -->").expect("an end");
+        assert_eq!(found, table, "docs/drills.md is stale: put this table in");
+    }
+
+    #[test]
     fn every_expected_reason_is_a_word_of_the_metric_and_something_is_broken_for_it() {
         let words: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.label()).collect();
         for Scenario { name, expect, steps, place, .. } in all() {

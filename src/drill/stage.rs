@@ -21,7 +21,7 @@ startup_timeout = "3s"
 settle = "500ms"
 stop_timeout = "2s"
 unhealthy_stop_timeout = "1s"
-slow_retry = "1m"
+slow_retry = "5s"
 probe.startup.period = "50ms"
 probe.liveness.period = "200ms"
 probe.liveness.timeout = "500ms"
@@ -135,18 +135,19 @@ fn demo(scenario: &Scenario, kind: Kind, directory: PathBuf) -> io::Result<Stage
     let probed = proxy.as_ref().map_or(gateway, |proxy| proxy.address);
     let mut keys = scenario.keys.replace("{gateway}", &format!("http://{gateway}"));
     if !keys.contains("health = ") {
-        keys.push_str(&format!("health = \"http://{probed}/health\""));
+        keys += "health = ";
+        keys += &quoted(&format!("http://{probed}/health"));
     }
     if proxy.is_some() && kind == Kind::OwnTree {
         // Where the proxy can be seen it is a stranger who answers in the gateway's place.
         keys.push_str("\nimpostor = \"off\"");
     }
-    let state = directory.join(inside::STATE);
-    // Rust's and TOML's basic strings agree on the escapes that occur in paths.
+    let [state, command, hook] =
+        [directory.join(inside::STATE), command, hook].map(|path| quoted(&path.to_string_lossy()));
     let text = format!(
-        "[supervisor]\nname = \"drill\"\nlisten = \"off\"\nstate_dir = {state:?}\n\
-         log_level = \"debug\"\n[service.gateway]\ncommand = [\"/bin/sh\", {command:?}, \"{port}\"]\n\
-         boot_hook = {{ path = {hook:?}, timeout = \"2s\" }}\n{keys}{USUAL}"
+        "[supervisor]\nname = \"drill\"\nlisten = \"off\"\nstate_dir = {state}\n\
+         log_level = \"debug\"\n[service.gateway]\ncommand = [\"/bin/sh\", {command}, \"{port}\"]\n\
+         boot_hook = {{ path = {hook}, timeout = \"2s\" }}\n{keys}{USUAL}"
     );
     let file = directory.join("rekindle.toml");
     fs::write(&file, text)?;
@@ -159,6 +160,11 @@ fn demo(scenario: &Scenario, kind: Kind, directory: PathBuf) -> io::Result<Stage
         has_hook: true,
         stop_timeout: Duration::from_secs(2),
     })
+}
+
+/// A text in TOML: its basic strings and Rust's agree on the escapes that occur in paths.
+fn quoted(text: &str) -> String {
+    format!("{text:?}")
 }
 
 /// A port that nothing listens on, below those from which the kernel takes ports for outgoing

@@ -65,7 +65,7 @@ pub(super) struct Known {
 
 /// The marks of what was seen.
 pub(super) fn marks(seen: &[Seen], known: Known) -> Marks {
-    let after = |moment: Duration| (moment >= known.fault).then(|| moment - known.fault);
+    let after = |moment: Duration| moment.checked_sub(known.fault);
     let seen: Vec<_> = seen.iter().filter(|seen| seen.since >= known.fault).collect();
     let healthy = seen.iter().position(|seen| seen.state == "healthy");
     let until_healthy = &seen[..healthy.map_or(seen.len(), |at| at + 1)];
@@ -93,21 +93,26 @@ pub(super) fn marks(seen: &[Seen], known: Known) -> Marks {
     }
 }
 
-/// The states that were seen, one after the other.
+/// The states that were seen, one after the other; `off` while there was no supervisor.
 pub(super) fn bands(seen: &[Seen], known: Known) -> Vec<Band> {
     let end = known.settled.or_else(|| seen.last().map(|seen| seen.since)).unwrap_or_default();
+    let came_back = known
+        .ended
+        .and_then(|_| Some(seen.last()?.supervisor_since))
+        .filter(|at| *at > known.fault);
     let mut bands: Vec<Band> = Vec::new();
+    let mut add = |state: &str, from: Duration, to: Duration| {
+        let (from, to) = (from.saturating_sub(known.fault), to.saturating_sub(known.fault));
+        if to > from && bands.last().is_none_or(|last| last.to <= from) {
+            bands.push(Band { state: state.to_owned(), from, to });
+        }
+    };
+    if let Some(came_back) = came_back {
+        add("off", known.fault, came_back);
+    }
     for (at, now) in seen.iter().enumerate() {
         let next = seen[at + 1..].iter().find(|next| next.since > now.since);
-        let to = next.map_or(end, |next| next.since).min(end);
-        let band = Band {
-            state: now.state.clone(),
-            from: now.since.saturating_sub(known.fault),
-            to: to.saturating_sub(known.fault),
-        };
-        if band.to > band.from && bands.last() != Some(&band) {
-            bands.push(band);
-        }
+        add(&now.state, now.since, next.map_or(end, |next| next.since).min(end));
     }
     bands
 }
@@ -118,7 +123,7 @@ fn detection(seen: &[&Seen], known: Known) -> Option<Duration> {
         (None, Some(_)) => seen.first().map(|seen| seen.supervisor_since),
         (None, None) => incident(seen, known).map(|outage| outage.detected),
     };
-    detected.filter(|at| *at >= known.fault).map(|at| at - known.fault)
+    detected?.checked_sub(known.fault)
 }
 
 /// The first incident that the fault led to.
@@ -218,6 +223,8 @@ mod tests {
         let known = Known { fault: at(1000), ended: Some(at(1020)), ..Known::default() };
         let marks = marks(&seen, known);
         assert_eq!((marks.tree_gone, marks.detected), (Some(at(20)), Some(at(60))));
+        let bands: Vec<_> = bands(&seen, known).into_iter().map(|band| band.state).collect();
+        assert_eq!(bands, ["off", "starting"]);
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! The report for programs: spans in seconds from the fault on, null for what did not happen.
 
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::{Outcome, Report};
 use crate::drill::Verdict;
 
-pub(super) fn write(report: &Report) -> String {
+pub(super) fn write(report: &Report, text: &mut String) -> fmt::Result {
     let document = json!({
         "passed": report.has_passed(),
         "seed": report.seed,
@@ -13,7 +16,7 @@ pub(super) fn write(report: &Report) -> String {
         "namespaces": report.no_namespaces.is_none(),
         "scenarios": report.outcomes.iter().map(one).collect::<Vec<_>>(),
     });
-    format!("{document:#}\n")
+    writeln!(text, "{document:#}")
 }
 
 fn one(outcome: &Outcome) -> Value {
@@ -43,6 +46,6 @@ fn one(outcome: &Outcome) -> Value {
 }
 
 /// Milliseconds are what the supervisor tells.
-fn seconds(span: std::time::Duration) -> f64 {
+fn seconds(span: Duration) -> f64 {
     (span.as_secs_f64() * 1000.0).round() / 1000.0
 }
