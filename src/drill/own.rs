@@ -10,10 +10,10 @@ use axum::http::Uri;
 
 use super::NoDrill;
 use super::inside;
-use super::proxy::Proxy;
-use super::scenario::{Scenario, Step};
+use super::proxy::{Mode, Proxy};
+use super::scenario::{Place, Scenario, Step};
 use super::stage::Stage;
-use crate::config::{Config, ProbeTarget, Service, Supervisor};
+use crate::config::{Config, HttpProbe, ProbeTarget, Service, Supervisor};
 use crate::paths::{self, Environment};
 use crate::process::{instance, port};
 
@@ -45,7 +45,7 @@ impl Own {
     pub fn fits(&self, scenario: &Scenario) -> bool {
         let is_probed = self.service.policy.liveness.is_some();
         let fits = |step: &Step| match step {
-            Step::Sick(_) => self.probed().is_some(),
+            Step::Sick(mode) => self.probed().is_some() && self.would_notice(*mode),
             Step::Signal(signal) => *signal != rustix::process::Signal::STOP || is_probed,
             Step::AwaitState(state) => *state != "boot_hook" || self.has_hook(),
             Step::KillSupervisor | Step::CutPower | Step::Pause(_) => true,
@@ -55,11 +55,11 @@ impl Own {
             | Step::Dependency { .. }
             | Step::AwaitHookFailures(_) => false,
         };
-        let strange_file =
-            |(name, _): &(&str, &str)| !matches!(*name, inside::READ_ONLY | "helper");
+        // A supervisor can be killed without the gateway's helper, too.
+        let needless = |name| name == inside::READ_ONLY || scenario.place == Place::OwnTree;
         !scenario.steps.is_empty()
             && scenario.keys.is_empty()
-            && !scenario.files.iter().any(strange_file)
+            && scenario.files.iter().all(|(name, _)| needless(*name))
             && scenario.steps.iter().all(fits)
     }
 
@@ -124,11 +124,26 @@ impl Own {
         self.service.boot_hook.as_ref().is_some_and(|hook| hook.path.exists())
     }
 
+    /// Whether its probe looks at what is wrong then.
+    fn would_notice(&self, mode: Mode) -> bool {
+        self.http_probe().is_some_and(|probe| match mode {
+            Mode::Error500 => !probe.expect_status.contains(500),
+            Mode::WrongBody => probe.expect_body.is_some() || !probe.expect_json.is_empty(),
+            Mode::Well | Mode::Over => false,
+            Mode::Slow | Mode::Reset | Mode::BlackHole => true,
+        })
+    }
+
+    fn http_probe(&self) -> Option<&HttpProbe> {
+        match &self.service.probes.liveness.as_ref()?.target {
+            ProbeTarget::Http(probe) => Some(probe),
+            ProbeTarget::Tcp { .. } | ProbeTarget::Exec { .. } | ProbeTarget::File { .. } => None,
+        }
+    }
+
     /// Where it is probed by plain HTTP, and the path there: a proxy can be put in between.
     fn probed(&self) -> Option<(SocketAddr, String)> {
-        let ProbeTarget::Http(probe) = &self.service.probes.liveness.as_ref()?.target else {
-            return None;
-        };
+        let probe = self.http_probe()?;
         let url: Uri = probe.url.parse().ok()?;
         if url.scheme_str() != Some("http") || probe.unix_socket.is_some() {
             return None;

@@ -34,8 +34,10 @@ mod tests {
 
     #[test]
     fn the_page_about_drills_has_every_scenario() {
-        let row = |scenario: &Scenario| format!("| `{}` | {} |\n", scenario.name, scenario.simulates);
-        let table = format!("| scenario | stands for |\n|---|---|\n{}", all().map(row).collect::<String>());
+        let row =
+            |scenario: &Scenario| format!("| `{}` | {} |\n", scenario.name, scenario.simulates);
+        let table =
+            format!("| scenario | stands for |\n|---|---|\n{}", all().map(row).collect::<String>());
         let page = include_str!("../../docs/drills.md");
         let (_, rest) = page.split_once("<!-- scenarios: begin -->\n").expect("a beginning");
         let (found, _) = rest.split_once("<!-- scenarios: end -->").expect("an end");

@@ -15,6 +15,9 @@ use crate::clock::Clock;
 /// Between two looks.
 pub(super) const PAUSE: Duration = Duration::from_millis(10);
 
+/// Moments that differ by less are the same. Nothing happens twice within it.
+const NOISE: Duration = Duration::from_millis(20);
+
 /// The service, as it was said to be.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Seen {
@@ -48,6 +51,28 @@ impl Seen {
     pub(super) fn is_healthy_since(&self, moment: Duration) -> bool {
         self.state == "healthy" && self.since > moment
     }
+
+    /// Moments are worked out anew for each answer, and differ by a little each time: those of the
+    /// last answer stay.
+    fn steady(&mut self, last: &Self) {
+        let keep = |moment: &mut Duration, last: Duration| {
+            if moment.abs_diff(last) < NOISE {
+                *moment = last;
+            }
+        };
+        if self.state == last.state {
+            keep(&mut self.since, last.since);
+        }
+        keep(&mut self.supervisor_since, last.supervisor_since);
+        for (outage, last) in
+            [(&mut self.outage, &last.outage), (&mut self.last_incident, &last.last_incident)]
+        {
+            if let (Some(outage), Some(last)) = (outage, last) {
+                keep(&mut outage.began, last.began);
+                keep(&mut outage.detected, last.detected);
+            }
+        }
+    }
 }
 
 /// Looks at one supervisor, and keeps every change.
@@ -66,8 +91,10 @@ impl Watch {
     /// Looks once; nothing if nobody answers.
     pub(super) fn look(&mut self) -> Option<Seen> {
         let answer = ask::unix(&self.socket, "GET", "/status").ok()?;
-        let seen = read(&serde_json::from_str(&answer).ok()?)?;
-        if self.seen.last() != Some(&seen) {
+        let mut seen = read(&serde_json::from_str(&answer).ok()?)?;
+        let last = self.seen.last();
+        last.iter().for_each(|last| seen.steady(last));
+        if last != Some(&seen) {
             self.seen.push(seen.clone());
         }
         Some(seen)
