@@ -152,8 +152,9 @@ pub struct DrillArgs {
     /// Fail if a recovery takes longer [default: the objective of FILE]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub rto: Option<Duration>,
-    /// Form of the report
+    /// Form of the report: table, json, junit, html
     #[arg(long, value_name = "FORM", value_enum, default_value_t = Format::Table)]
+    #[arg(hide_possible_values = true)]
     pub output: Format,
     /// Use no namespaces even where they are allowed
     #[arg(long)]
