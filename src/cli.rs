@@ -2,10 +2,8 @@
 //! out by the file of its name in `cli/`.
 
 pub mod check;
-pub mod completions;
 pub mod demo_gateway;
 pub mod drill;
-pub mod man;
 pub mod probe;
 pub mod run;
 pub mod settings;
@@ -65,12 +63,6 @@ pub enum Command {
     /// Serve a small gateway that can be broken on purpose, to try things out
     #[command(after_help = DEMO_AFTER_HELP)]
     DemoGateway(DemoGatewayArgs),
-    /// Print the completions for a shell
-    #[command(after_help = COMPLETIONS_AFTER_HELP)]
-    Completions(CompletionsArgs),
-    /// Print the manual page
-    #[command(after_help = "Example:\n  rekindle man > /usr/share/man/man1/rekindle.1")]
-    Man,
 }
 
 /// `rekindle run`.
@@ -187,14 +179,6 @@ pub struct DemoGatewayArgs {
     pub orphan: bool,
 }
 
-/// `rekindle completions`.
-#[derive(Args, Debug)]
-pub struct CompletionsArgs {
-    /// The shell
-    #[arg(value_name = "SHELL")]
-    pub shell: clap_complete::Shell,
-}
-
 /// A path that may be empty, as an unset variable is in a Compose file.
 fn file() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
@@ -265,10 +249,6 @@ const DEMO_AFTER_HELP: &str = "\
 Break it with:
   curl 'http://127.0.0.1:18789/fault?mode=hang'
 Modes: hang, 500, slow, wrong-body, crash, exit&code=N, close, orphan, ignore-term, leak, flood";
-
-const COMPLETIONS_AFTER_HELP: &str = "\
-Example:
-  rekindle completions bash > /etc/bash_completion.d/rekindle";
 
 #[cfg(test)]
 mod tests {

@@ -18,6 +18,8 @@ mod pages;
 mod plan;
 mod policy;
 mod probes;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod property;
 mod section;
 mod service;
 #[cfg(test)]

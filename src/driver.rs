@@ -277,7 +277,9 @@ impl Driver {
             }
             Action::Signal { id, to, signal } => self.signal(id, to, signal),
             Action::Probe { id, role, probe } => {
-                self.oom_kills.look();
+                if role == Role::Liveness {
+                    self.oom_kills.look();
+                }
                 self.probers.ask(id, role, probe, &self.tree);
             }
             Action::CheckPort(id) => {
@@ -305,6 +307,9 @@ impl Driver {
     fn look_into(&mut self, fact: Fact) {
         if let Fact::Healthy { .. } = fact {
             self.launcher.healthy();
+        }
+        if let (Fact::Settled, Some((port, _))) = (fact, &mut self.port) {
+            port.settled(&mut self.tree.borrow_mut());
         }
         if fact == (Fact::HookTimedOut { program: Program::BootHook })
             && let (Some((port, _)), Some(hook)) = (&mut self.port, &self.service.boot_hook)

@@ -2,6 +2,9 @@
 //!
 //! It is launched, timed out and killed like the child; none of that is here.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod property;
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -13,11 +16,15 @@ use std::time::Duration;
 use rustix::fs::{MemfdFlags, Mode};
 
 use crate::process::Env;
-use crate::process::env::{parse_lines, split};
+use crate::process::env::{bad_line, first_few, parse_lines, split};
 use crate::supervisor::{Exit, Launch};
+use crate::text::short_line;
 
 /// The most that a hook may hand over, in bytes.
 pub const HAND_OVER_LIMIT: usize = 64 * 1024;
+
+/// Of a name that is refused, so much is shown.
+const MOST_OF_A_NAME: usize = 64;
 
 /// The command for the hook at `path`; `None` if there is none.
 ///
@@ -127,13 +134,14 @@ pub fn parse(text: &[u8]) -> HandedOver {
         whole.len()
     };
     let (variables, bad) = parse_lines(whole.get(..end).unwrap_or_default(), split);
-    let ignored = |line| format!("REKINDLE_ENV line {line} is ignored: it is not NAME=VALUE");
-    let mut warnings: Vec<String> = bad.into_iter().map(ignored).collect();
     let (kept, refused): (Vec<_>, Vec<_>) =
         variables.into_iter().partition(|(name, _)| is_accepted(name));
-    warnings.extend(refused.into_iter().map(|(name, _)| {
-        format!("REKINDLE_ENV may not set {}: it is ignored", name.to_string_lossy())
-    }));
+    let bad = bad.into_iter().map(|line| bad_line("REKINDLE_ENV", line));
+    let refused = refused.into_iter().map(|(name, _)| {
+        let name = short_line(&name.to_string_lossy(), MOST_OF_A_NAME);
+        format!("REKINDLE_ENV may not set {name}: it is ignored")
+    });
+    let mut warnings = first_few("REKINDLE_ENV", bad.chain(refused));
     if oversized {
         warnings.push(format!(
             "REKINDLE_ENV holds more than {HAND_OVER_LIMIT} bytes: the rest is ignored"
@@ -246,12 +254,25 @@ mod tests {
         assert_eq!(command(&path), Some(vec![own]));
     }
 
+    #[test]
+    fn a_flood_of_bad_lines_is_a_few_warnings_and_a_number() {
+        let HandedOver { variables, warnings } = parse(&b"x\n".repeat(30_000));
+        assert_eq!((variables.len(), warnings.len()), (0, 9));
+        assert_eq!(warnings[7], "REKINDLE_ENV line 8 is ignored: it is not NAME=VALUE");
+        assert_eq!(warnings[8], "REKINDLE_ENV: 29992 more lines are ignored");
+    }
+
     proptest! {
         #[test]
-        fn no_bytes_make_the_parser_panic_or_accept_what_is_ours(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            for (name, _) in parse(&bytes).variables {
-                prop_assert!(is_accepted(&name));
-            }
+        fn whatever_a_hook_writes_the_property_holds(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            property::hand_over(&bytes);
+        }
+
+        #[test]
+        fn whatever_lines_a_hook_writes_the_property_holds(
+            lines in proptest::collection::vec("(REKINDLE_|NOTIFY_SOCKET|#| |[A-Z_0-9]{1,4}){0,2}=?[ -~\t\r\u{e4}\u{0}]{0,8}", 0..40)
+        ) {
+            property::hand_over(lines.join("\n").as_bytes());
         }
     }
 }

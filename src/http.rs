@@ -5,6 +5,8 @@
 //! again and again; it never stops the healing.
 
 mod listen;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod property;
 mod routes;
 mod serve;
 
@@ -27,6 +29,7 @@ use crate::threads::{self, spawn_supervised};
 pub use listen::HolderOf;
 
 use listen::{Doors, SocketFile};
+use routes::Routes;
 
 /// Histograms' samples are drained so often, should nobody scrape; each time wakes the machine.
 const UPKEEP: Duration = Duration::from_secs(30);
@@ -141,9 +144,8 @@ impl Work {
     #[expect(clippy::await_holding_lock, reason = "taken once for the life of the thread")]
     async fn serve_doors(&self) {
         let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
-        let router =
-            routes::router(Arc::clone(&self.setup.shared), Arc::clone(&self.setup.metrics));
-        serve::forever(&mut doors, &router, &self.setup.teller, self.setup.holder_of).await;
+        let routes = Routes::new(Arc::clone(&self.setup.shared), Arc::clone(&self.setup.metrics));
+        serve::forever(&mut doors, &routes, &self.setup.teller, self.setup.holder_of).await;
     }
 
     #[expect(clippy::await_holding_lock, reason = "taken once for the life of the thread")]

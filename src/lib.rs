@@ -12,6 +12,10 @@ pub mod config;
 pub mod demo;
 pub mod drill;
 pub mod driver;
+#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+mod gather;
 pub mod hook;
 pub mod http;
 pub mod log;

@@ -5,25 +5,24 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use rekindle::cli::sources::{self, NoConfig};
-use rekindle::cli::{Cli, Command, check, completions, demo_gateway, drill, man, probe, run};
+use rekindle::cli::{Cli, Command, check, demo_gateway, drill, probe, run};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => {
+            run::wait_for_descriptors();
             match sources::config(args.config.as_deref(), &args.settings, &args.command) {
                 Ok(loaded) => run::run(loaded.config, &loaded.warnings),
                 Err(error) => refuse(&error),
             }
         }
         Command::Check(args) => match check::report(&args) {
-            Ok(report) => print(Ok(report.into_bytes())),
+            Ok(report) => print(&report),
             Err(error) => refuse(&error),
         },
         Command::Probe(args) => probe::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::DemoGateway(args) => demo_gateway::run(&args),
-        Command::Completions(args) => print(Ok(completions::script(args.shell))),
-        Command::Man => print(man::page()),
     }
 }
 
@@ -34,11 +33,11 @@ fn refuse(error: &NoConfig) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-fn print(text: io::Result<Vec<u8>>) -> ExitCode {
+fn print(text: &str) -> ExitCode {
     let mut output = io::stdout();
-    match text.and_then(|text| output.write_all(&text)).and_then(|()| output.flush()) {
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Ok(()) => ExitCode::SUCCESS,
-        // `rekindle man | head`: the reader has seen enough.
+        // `rekindle check | head`: the reader has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("cannot write to stdout: {error}"));

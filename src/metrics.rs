@@ -8,7 +8,7 @@
 mod document;
 mod page;
 mod table;
-mod usage;
+pub(crate) mod usage;
 
 use std::time::Duration;
 

@@ -2,7 +2,8 @@
 //!
 //! The supervision loop must never wait for a reader of our output. Whoever has something to write
 //! puts it into a bounded queue; one thread for each destination does the blocking writes, so that
-//! a stuck stdout does not stop the log. What does not fit is dropped and counted. Descriptors
+//! a stuck stdout does not stop the log. What does not fit is dropped and counted; before that, the
+//! child's bytes wait a moment for a reader that is only slow. Descriptors
 //! that we inherited stay blocking: `O_NONBLOCK` would be set for everyone who shares them.
 
 mod pump;

@@ -7,6 +7,8 @@
 mod classify;
 mod heartbeat;
 mod http;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod property;
 mod resolve;
 mod tcp;
 mod tls;
@@ -53,7 +55,7 @@ pub enum ProbeError {
     /// The URL is not one that can be asked.
     #[error("cannot probe {url}: {reason}")]
     Url {
-        /// As configured.
+        /// As configured, without what may be secret.
         url: String,
         /// What is wrong with it.
         reason: String,

@@ -13,6 +13,8 @@ mod launch;
 pub mod memory;
 pub mod port;
 pub mod proc;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod property;
 pub mod reaper;
 mod registry;
 pub mod run;

@@ -1,6 +1,6 @@
 //! Text from outside (a path, an answer, an error), made fit to be shown.
 //!
-//! It must neither end the line nor drive the terminal. Secrets are not looked for here.
+//! It must neither end the line nor drive the terminal. Secrets are looked for in URLs only.
 
 /// `text` on one line: each control character becomes a space.
 pub(crate) fn one_line(text: &str) -> String {
@@ -18,6 +18,19 @@ pub(crate) fn short_line(text: &str, most: usize) -> String {
     line
 }
 
+/// `text` without what is secret if it is a URL: user and password, and the query.
+pub(crate) fn without_secrets(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (rest, query) = match rest.split_once('?') {
+        Some((rest, _)) => (rest, "?…"),
+        None => (rest, ""),
+    };
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://…@{host}{query}"),
+        None => format!("{scheme}://{rest}{query}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,5 +41,17 @@ mod tests {
         assert_eq!(short_line("a\nb\u{1b}[31m", 20), "a b [31m");
         assert_eq!(short_line("äääää", 10), "äääää");
         assert_eq!(short_line("ääääää", 10), "äää…");
+    }
+
+    #[test]
+    fn a_url_is_shown_without_user_and_query() {
+        for (url, shown) in [
+            ("http://u:s3cret@[::1]:99999/a?token=s3cret", "http://…@[::1]:99999/a?…"),
+            ("http://u:s3@cret@x", "http://…@x"),
+            ("http://127.0.0.1:1/health", "http://127.0.0.1:1/health"),
+            ("no URL?", "no URL?"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
     }
 }

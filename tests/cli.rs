@@ -37,7 +37,7 @@ fn help(arguments: &[&str]) -> String {
 #[test]
 fn help_is_worth_reading() {
     assert_snapshot!("help", help(&["--help"]));
-    for command in ["run", "check", "probe", "drill", "demo-gateway", "completions", "man"] {
+    for command in ["run", "check", "probe", "drill", "demo-gateway"] {
         assert_snapshot!(format!("help-{command}"), help(&[command, "--help"]));
     }
 }
@@ -135,12 +135,4 @@ fn a_flag_wins_over_the_environment_and_both_over_the_file() {
     assert!(plan(&[], &[("REKINDLE_STOP_TIMEOUT", "")]).contains("takes at most 11s"));
     assert!(plan(&[], &[stop]).contains("takes at most 12s"));
     assert!(plan(&["--stop-timeout", "13s"], &[stop]).contains("takes at most 13s"));
-}
-
-#[test]
-fn completions_and_manual_page_go_to_stdout() {
-    let told = rekindle(&["completions", "bash"], &[]);
-    assert!(told.code == Some(0) && told.stdout.contains("_rekindle()"), "{}", told.stdout);
-    let told = rekindle(&["man"], &[]);
-    assert!(told.code == Some(0) && told.stdout.contains(".TH rekindle 1"), "{}", told.stdout);
 }

@@ -36,6 +36,10 @@ const FLUSH_PATIENCE: Duration = Duration::from_millis(200);
 /// stranger holds the other end.
 const DRAIN_PATIENCE: Duration = Duration::from_millis(300);
 
+/// So many descriptors must be free before anything is built. The house and a launch need fewer.
+const DESCRIPTORS: usize = 32;
+const DESCRIPTORS_AGAIN: Duration = Duration::from_millis(500);
+
 /// Exit code when the state directory stays in use (`EX_CANTCREAT`).
 const IN_USE: u8 = 73;
 /// Exit code for a configuration that cannot be used (`EX_CONFIG`).
@@ -65,6 +69,29 @@ impl NotStarted {
             Self::InUse(_) => IN_USE,
             Self::Stopped => 0,
         }
+    }
+}
+
+/// Waits until there are enough free descriptors to begin with, and says once that it does.
+///
+/// Without them the runtime could not be built, and whoever starts us cannot know that later there
+/// will be some. Nothing has been started yet: a stop signal ends us as it would anybody.
+pub fn wait_for_descriptors() {
+    let event = |_| rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC);
+    let free = || (0..DESCRIPTORS).map(event).collect::<rustix::io::Result<Vec<_>>>();
+    let mut told = false;
+    while let Err(errno) = free() {
+        if !std::mem::replace(&mut told, true) {
+            let why = io::Error::from(errno);
+            // If stderr is closed nobody can be told.
+            writeln!(
+                io::stderr(),
+                "rekindle: cannot start yet, fewer than {DESCRIPTORS} descriptors are free: {why}; \
+                 raise the limit of open files (ulimit -n), it is looked at again and again"
+            )
+            .ok();
+        }
+        std::thread::sleep(DESCRIPTORS_AGAIN);
     }
 }
 

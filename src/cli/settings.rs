@@ -49,7 +49,9 @@ impl FromArgMatches for Settings {
             let text = format!("--{HOOK} and --{} contradict each other\n", NO_BOOT_HOOK.long);
             return Err(clap::Error::raw(ErrorKind::ArgumentConflict, text));
         }
-        settings.sort_by_key(|setting| matches!(setting.origin, Origin::Flag(_)));
+        let (flags, mut settings): (Vec<_>, Vec<_>) =
+            settings.into_iter().partition(|setting| matches!(setting.origin, Origin::Flag(_)));
+        settings.extend(flags);
         Ok(Self(settings))
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::settings::Settings;
 use crate::config::{File, Loaded, Problems, Sources, load};
+use crate::gather::gather;
 
 /// Read if neither a file nor a command is given.
 pub const DEFAULT_FILE: &str = "/etc/rekindle/rekindle.toml";
@@ -70,9 +71,10 @@ fn sources(
         },
     };
     // A variable that is not UTF-8 counts as unset: it could not be put into a TOML text anyway.
-    let environment: BTreeMap<_, _> = env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let environment: BTreeMap<_, _> =
+        gather(env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        }));
     Ok(Sources {
         file,
         settings: settings.0.clone(),

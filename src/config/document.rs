@@ -7,6 +7,9 @@ use std::fmt;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::gather::gather;
+use crate::text::without_secrets;
+
 /// Where a value was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
@@ -100,7 +103,7 @@ fn table(source: &DeTable<'_>, lines: &Lines) -> Table {
         let origin = Origin::Line(lines.at(key.1.start));
         (key.0.clone().into_owned(), self::value(value.get_ref(), origin, Some(lines)))
     };
-    source.iter().map(entry).collect()
+    gather(source.iter().map(entry))
 }
 
 /// Without `lines`, everything inside comes from `origin` too.
@@ -127,26 +130,25 @@ fn value(source: &DeValue<'_>, origin: Origin, lines: Option<&Lines>) -> Value {
         ),
         DeValue::Table(inner) => What::Table(match lines {
             Some(lines) => table(inner, lines),
-            None => inner
-                .iter()
-                .map(|(key, item)| {
-                    (key.get_ref().clone().into_owned(), value(item.get_ref(), origin, None))
-                })
-                .collect(),
+            None => gather(inner.iter().map(|(key, item)| {
+                (key.get_ref().clone().into_owned(), value(item.get_ref(), origin, None))
+            })),
         }),
     };
     Value { origin, what }
 }
 
-/// As it would be written in the file, shortened.
+/// As it would be written in the file, shortened, and of a URL only what is not secret.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            What::Text(text) if text.chars().count() > 60 => {
-                let head: String = text.chars().take(57).collect();
-                write!(f, "{head:?}…")
-            }
-            What::Text(text) => write!(f, "{text:?}"),
+            What::Text(text) => match without_secrets(text) {
+                text if text.chars().count() > 60 => {
+                    let head: String = text.chars().take(57).collect();
+                    write!(f, "{head:?}…")
+                }
+                text => write!(f, "{text:?}"),
+            },
             What::Integer(number) => write!(f, "{number}"),
             What::Number(number) => write!(f, "{number:?}"),
             What::Switch(on) => write!(f, "{on}"),

@@ -322,7 +322,9 @@ pub const KEYS: &[Key] = &[
         "service.NAME.impostor",
         Word(&["auto", "report", "off"]),
         "What it means when somebody else listens on the probed port. \
-         `auto` fails the probe if that is certain, `report` only says it, `off` does not look.",
+         `auto` fails the probe if that is certain, `report` only says it, `off` does not look. \
+         A forward through which the child has been healthy is believed; one that is there before \
+         we start the child needs `report`.",
     )
     .default(r#""auto""#),
     key(
@@ -392,8 +394,9 @@ pub const KEYS: &[Key] = &[
         "service.NAME.output",
         Word(&["auto", "pump", "inherit"]),
         "Where the child's output goes. \
-         `pump` passes it on unchanged and keeps the tail, `inherit` lets the child write to our \
-         output itself, `auto` inherits on a terminal and pumps otherwise.",
+         `pump` passes it on unchanged and keeps the tail (what nobody reads is dropped and \
+         counted, it never holds the child up), `inherit` lets the child write to our output \
+         itself, `auto` inherits on a terminal and pumps otherwise.",
     )
     .default(r#""auto""#),
     key(

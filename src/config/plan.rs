@@ -8,6 +8,7 @@ use std::time::Duration;
 use humantime::format_duration;
 
 use super::{Config, Service};
+use crate::gather::gather;
 use crate::supervisor::{ExitAction, Policy, ProbePolicy, RestartPolicy};
 
 /// What would happen when, for people.
@@ -146,7 +147,7 @@ fn exit_codes(policy: &Policy) -> String {
     let mut rules = Vec::new();
     for rule in &policy.exit_rules {
         // The first rule that matches holds, so later ones have only what is left.
-        let codes: BTreeSet<u8> = rule.codes.iter().copied().filter(|c| told.insert(*c)).collect();
+        let codes: BTreeSet<u8> = gather(rule.codes.iter().copied().filter(|c| told.insert(*c)));
         let action = match rule.action {
             ExitAction::Restart => "as above",
             ExitAction::Slow => "slow pace",

@@ -8,6 +8,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use super::document::{Value, What};
 use super::section::Section;
 use super::{HttpProbe, Probe, ProbeTarget, Probes, values};
+use crate::gather::gather;
 use crate::supervisor::ProbePolicy;
 
 /// The keys that say what is probed: exactly one of them.
@@ -135,7 +136,7 @@ fn target(section: &Section<'_>) -> Option<ProbeTarget> {
 
 fn http(section: &Section<'_>, url: String) -> ProbeTarget {
     let lower_case = |headers: BTreeMap<String, String>| {
-        headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect()
+        gather(headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)))
     };
     ProbeTarget::Http(Box::new(HttpProbe {
         url,

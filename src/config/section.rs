@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::document::{Origin, Table, Value, What, parse_value};
-use super::{keys, values};
+use super::keys::{self, Kind};
+use super::values;
+use crate::gather::gather;
 
 /// What was found wrong or doubtful so far, and what is needed to say where.
 #[derive(Debug, Default)]
@@ -207,7 +209,7 @@ impl<'a> Section<'a> {
             let noted = read.map_err(|why| section.wrong_unshown(name, value.origin, &why));
             Some((name.clone(), noted.ok()?))
         };
-        entries.filter_map(entry).collect()
+        gather(entries.filter_map(entry))
     }
 
     /// Notes that what was written at `key` is wrong. `why` follows "key = value".
@@ -245,8 +247,16 @@ impl<'a> Section<'a> {
             Origin::Flag(flag) => format!("--{flag} {value}"),
             Origin::Env(name) => format!("{name}={value}"),
             Origin::Arguments => "the command after --".into(),
+            _ if self.may_be_secret(key) => self.subject(key),
             Origin::Default | Origin::Line(_) => format!("{} = {value}", self.subject(key)),
         }
+    }
+
+    /// Whether what is written at `key` is not shown: commands, variables and headers hold secrets,
+    /// also where they are not written as a list or a table.
+    fn may_be_secret(&self, key: &str) -> bool {
+        let place: Vec<&str> = self.place.iter().map(String::as_str).chain([key]).collect();
+        keys::find(&place).is_some_and(|key| matches!(key.kind, Kind::List(_) | Kind::Table(_)))
     }
 
     fn subject(&self, key: &str) -> String {

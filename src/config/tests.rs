@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::supervisor::{Budget, ExitAction, ExitRule, RestartPolicy};
 
@@ -425,20 +427,56 @@ fn every_example_value_is_read_without_complaint() {
     }
 }
 
-proptest::proptest! {
+/// Lines of a file: keys in and out of place, with values of every kind, and secrets among them.
+fn any_line() -> impl Strategy<Value = String> {
+    let value = prop_oneof![
+        "[ -~\u{e4}]{0,12}",
+        "\"[ -~]{0,10}\"",
+        Just("\"S3-CR3T\"".to_owned()),
+        Just("[\"a\", \"x ${TOKEN} S3-CR3T\"]".to_owned()),
+        Just("{ A = \"S3-CR3T ${TOKEN}\", B = 1 }".to_owned()),
+        "-?[0-9]{1,10}",
+        "\"[0-9]{1,4}(ms|s|m|h|y)\"",
+        "\"http://[a-z0-9.:@\\[\\]]{0,9}/\"",
+        Just("true".to_owned()),
+        Just("2020-01-01".to_owned()),
+    ];
+    let key = (0..keys::KEYS.len()).prop_map(|index| {
+        keys::KEYS[index].path.replace("NAME", "gateway").replace("ROLE", "liveness")
+    });
+    let setting = (0..keys::KEYS.len(), "[ -~]{0,8}").prop_map(|(index, value)| {
+        let flag = keys::KEYS[index].flag.unwrap_or(keys::NO_BOOT_HOOK);
+        let even = value.len() % 2 == 0;
+        if even {
+            format!("#! --{} {value}", flag.long)
+        } else {
+            format!("#! {}={value}", flag.env)
+        }
+    });
+    let line = (key, value).prop_map(|(key, value)| format!("{key} = {value}"));
+    prop_oneof![6 => line, 2 => setting, 1 => "(#! -- )?[ -~]{0,20}"]
+}
+
+proptest! {
     #[test]
-    fn no_text_makes_it_panic(text in ".*") {
-        load(&sources(&text)).ok();
-        load(&sources(&format!("{LEAST}{text}"))).ok();
+    fn whatever_is_written_the_property_holds(text in ".*") {
+        property::config(text.as_bytes());
+        property::config(format!("{LEAST}{text}").as_bytes());
     }
 
     #[test]
-    fn no_value_makes_it_panic(index in 0..keys::KEYS.len(), value in ".*", quoted: bool) {
-        let path = keys::KEYS[index].path.replace("NAME", "x").replace("ROLE", "liveness");
-        let value = if quoted { format!("{value:?}") } else { value };
-        load(&sources(&format!("{path} = {value}"))).ok();
-        load(&sources(&format!("{path} = [{value}]"))).ok();
-        load(&sources(&format!("{path} = {{ x = {value} }}"))).ok();
+    fn whatever_keys_are_written_the_property_holds(lines in proptest::collection::vec(any_line(), 0..4)) {
+        let lines = lines.join("\n");
+        property::config(lines.as_bytes());
+        property::config(format!("service.gateway.command = [\"x\"]\n{lines}").as_bytes());
+    }
+
+    #[test]
+    fn whatever_set_of_statuses_is_written_the_property_holds(
+        any in ".*", close in "( ?[0-9]{0,4} ?-?[0-9]{0,3},?){0,4}"
+    ) {
+        property::status_set(any.as_bytes());
+        property::status_set(close.as_bytes());
     }
 
     #[test]
@@ -447,14 +485,14 @@ proptest::proptest! {
     ) {
         let ranges = ranges.iter().map(|(low, more)| (*low, (low + more).min(599))).collect();
         let set = StatusSet { ranges };
-        proptest::prop_assert_eq!(set.to_string().parse(), Ok(set));
+        prop_assert_eq!(set.to_string().parse(), Ok(set));
     }
 
     #[test]
     fn a_duration_reads_what_is_printed(millis in 0..31_000_000_000_u64) {
         let span = Duration::from_millis(millis);
         let text = humantime::format_duration(span).to_string();
-        proptest::prop_assert_eq!(parse_duration(&text), Ok(span));
+        prop_assert_eq!(parse_duration(&text), Ok(span));
     }
 
     #[test]

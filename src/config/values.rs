@@ -321,9 +321,11 @@ fn json(value: &Value) -> Result<serde_json::Value, String> {
         What::Switch(on) => (*on).into(),
         What::List(items) => items.iter().map(json).collect::<Result<Vec<_>, _>>()?.into(),
         What::Table(table) => {
-            let entry = |(key, value): (&String, &Value)| Ok((key.clone(), json(value)?));
-            let map: Result<serde_json::Map<_, _>, String> = table.iter().map(entry).collect();
-            map?.into()
+            let mut map = serde_json::Map::new();
+            for (key, value) in table {
+                map.insert(key.clone(), json(value)?);
+            }
+            map.into()
         }
         What::Other(_) => return Err("is not a value that JSON has: put it in quotes".into()),
     })

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use axum::extract::Query;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -14,6 +13,7 @@ use tokio::time::sleep;
 
 use super::fault::{Fault, Mode};
 use super::{Gateway, tell};
+use crate::gather::gather;
 
 impl Gateway {
     /// Answers one request; a fault that it asks for is left in `ordered`.
@@ -27,14 +27,14 @@ impl Gateway {
             "/health" => self.health().await,
             "/readyz" => self.readiness(),
             "/info" => (StatusCode::OK, self.info()),
-            "/fault" => match Query::<Fault>::try_from_uri(request.uri()) {
-                Ok(Query(fault)) => {
+            "/fault" => match Fault::from_query(request.uri().query().unwrap_or_default()) {
+                Ok(fault) => {
                     self.sickness.set((fault.mode != Mode::None).then_some(fault));
                     ordered.set(Some(fault));
                     tell(&fault.announcement());
                     (StatusCode::OK, json!({ "fault": fault.announcement() }))
                 }
-                Err(error) => (StatusCode::BAD_REQUEST, json!({ "error": error.body_text() })),
+                Err(error) => (StatusCode::BAD_REQUEST, json!({ "error": error.to_string() })),
             },
             _ => (StatusCode::NOT_FOUND, json!({ "error": "not found" })),
         };
@@ -76,13 +76,11 @@ impl Gateway {
     /// What a test wants to know; of the environment only names, unless they start with `DEMO_`.
     fn info(&self) -> Value {
         let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-        let env: BTreeMap<_, _> = std::env::vars_os()
-            .map(|(name, value)| {
-                let name = lossy(name);
-                let value = name.starts_with("DEMO_").then(|| lossy(value));
-                (name, value)
-            })
-            .collect();
+        let env: BTreeMap<_, _> = gather(std::env::vars_os().map(|(name, value)| {
+            let name = lossy(name);
+            let value = name.starts_with("DEMO_").then(|| lossy(value));
+            (name, value)
+        }));
         json!({
             "pid": std::process::id(),
             "ppid": rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero),

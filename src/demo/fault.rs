@@ -51,6 +51,11 @@ pub(super) enum Mode {
 }
 
 impl Fault {
+    /// The order that the query of a URL is.
+    pub(super) fn from_query(query: &str) -> Result<Self, serde_urlencoded::de::Error> {
+        serde_urlencoded::from_str(query)
+    }
+
     /// How long it lasts, or how late answers come.
     pub(super) fn span(self) -> Duration {
         let default = if self.mode == Mode::Flood { 5.0 } else { 30.0 };

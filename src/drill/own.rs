@@ -6,7 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use axum::http::Uri;
+use hyper::Uri;
 
 use super::NoDrill;
 use super::inside;

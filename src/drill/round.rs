@@ -11,7 +11,8 @@ use super::timeline::{self, Band, Known, Marks};
 use super::watch::{Seen, Watch, within};
 use crate::clock;
 use crate::process::kill::Identified;
-use crate::process::{port, proc};
+use crate::process::port;
+use crate::process::proc::{self, Stat};
 use crate::status::human;
 use crate::supervisor::Dice;
 
@@ -73,7 +74,7 @@ impl<'s> Round<'s> {
         self.watch
             .until(self.limit.max(PATIENCE), |_| {}, calm)
             .ok_or("it was not healthy before anything was broken")?;
-        let before = self.everything_but_the_supervisor();
+        let before = self.everything_but_the_supervisor()?;
         let hooks = self.hooks("success");
         for step in self.scenario.steps {
             if step.is_fault() {
@@ -229,12 +230,15 @@ impl<'s> Round<'s> {
             Some(code) => vec![format!("the supervisor ended with code {code}")],
             None => vec![format!("it did not stop within {}", human(limit))],
         };
-        findings.extend(
-            self.sandbox
-                .members()
-                .iter()
-                .map(|stat| format!("pid {} ({}) is left behind", stat.pid, proc::name(stat.pid))),
-        );
+        match self.sandbox.members() {
+            Ok(left) => {
+                let told = |Stat { pid, .. }: &Stat| {
+                    format!("pid {pid} ({}) is left behind", proc::name(*pid))
+                };
+                findings.extend(left.iter().map(told));
+            }
+            Err(error) => findings.push(format!("cannot look for what is left: {error}")),
+        }
         if let Some(address) = self.stage.gateway
             && let Some(holder) = port::listener_of(address)
         {
@@ -243,10 +247,11 @@ impl<'s> Round<'s> {
         findings
     }
 
-    fn everything_but_the_supervisor(&self) -> Vec<Identified> {
+    fn everything_but_the_supervisor(&self) -> Result<Vec<Identified>, String> {
         let supervisor = self.sandbox.supervisor();
         let members = self.sandbox.members();
-        members.iter().map(Identified::from).filter(|it| Some(*it) != supervisor).collect()
+        let members = members.map_err(|error| format!("cannot look at the sandbox: {error}"))?;
+        Ok(members.iter().map(Identified::from).filter(|it| Some(*it) != supervisor).collect())
     }
 
     fn hooks(&self, result: &str) -> u64 {

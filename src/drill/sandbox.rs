@@ -128,8 +128,9 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Every process in the sandbox that is alive, the supervisor included.
-    pub(super) fn members(&self) -> Vec<Stat> {
+    /// Every process in the sandbox that is alive, the supervisor included; an error if we cannot
+    /// look at all of them.
+    pub(super) fn members(&self) -> io::Result<Vec<Stat>> {
         // Without an init there is no namespace, and so nobody in it.
         let namespace = self.supervisor().and_then(|init| namespace_of(init.pid));
         let belongs = |stat: &Stat| match self.kind {
@@ -139,7 +140,9 @@ impl Sandbox {
             }
         };
         let alive = |stat: &Stat| stat.is_alive() && stat.pid != std::process::id();
-        proc::processes().into_iter().filter(|stat| alive(stat) && belongs(stat)).collect()
+        let mut members = proc::processes()?;
+        members.retain(|stat| alive(stat) && belongs(stat));
+        Ok(members)
     }
 
     /// The supervisor, as it is seen from here.
@@ -158,7 +161,7 @@ impl Sandbox {
             Kind::OwnTree => stat.pid == pid,
             Kind::Namespaces => innermost_pid(stat.pid) == Some(pid),
         };
-        self.members().iter().find(|stat| known_as(stat)).map(Identified::from)
+        self.members().ok()?.iter().find(|stat| known_as(stat)).map(Identified::from)
     }
 
     /// Ends everything in it at once and without a word, as a power cut does.
@@ -166,7 +169,7 @@ impl Sandbox {
         // In namespaces the kernel ends the rest of them together with their init.
         self.signal_supervisor(Signal::KILL);
         let gone = within(KILL_PATIENCE, || {
-            let left = self.members();
+            let Ok(left) = self.members() else { return false };
             for stat in &left {
                 signal(stat.into(), Signal::KILL);
             }

@@ -93,7 +93,9 @@ impl Watch {
         let answer = ask::unix(&self.socket, "GET", "/status").ok()?;
         let mut seen = read(&serde_json::from_str(&answer).ok()?)?;
         let last = self.seen.last();
-        last.iter().for_each(|last| seen.steady(last));
+        if let Some(last) = last {
+            seen.steady(last);
+        }
         if last != Some(&seen) {
             self.seen.push(seen.clone());
         }

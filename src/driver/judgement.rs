@@ -13,9 +13,9 @@ impl Driver {
     pub(super) fn who_holds_the_port(&mut self) -> PortHolder {
         let Some((port, _)) = &mut self.port else { return PortHolder::NoStranger };
         let holder = port.holder(&mut self.tree.borrow_mut());
-        let number = port.port();
+        let (number, is_forwarded) = (port.port(), port.is_forwarded());
         self.tell_holder(number, &holder);
-        PortHolder::from(&holder)
+        if is_forwarded { PortHolder::NoStranger } else { PortHolder::from(&holder) }
     }
 
     /// Names whoever else holds the port.
@@ -31,6 +31,9 @@ impl Driver {
     pub(super) fn answered(&mut self, answered: &Answered) {
         let Answered { id, role, probe, ref answer, took, .. } = *answered;
         let verdict = self.doubt(answered);
+        if role == Role::Liveness && verdict == Verdict::Pass {
+            self.oom_kills.survive();
+        }
         self.reporter.probe_answered(self.clock.now(), role, verdict, took, &answer.detail);
         self.feed(Event::Probed { id, role, probe, verdict });
     }
@@ -43,7 +46,7 @@ impl Driver {
         }
         let longest = self.probers.longest(answered.role);
         believed(verdict, answered.took, longest, || {
-            self.tree.borrow_mut().run_delay().saturating_sub(answered.run_delay)
+            self.tree.borrow_mut().waited_since(answered.share, answered.took)
         })
     }
 
@@ -52,9 +55,10 @@ impl Driver {
         if self.service.impostor == ImpostorMode::Off || !roles.contains(&role) {
             return false;
         }
-        let Some(stranger) = port.impostor(&mut self.tree.borrow_mut()) else { return false };
-        self.tell_holder(stranger.port, &Holder::Stranger(stranger));
-        self.service.impostor == ImpostorMode::Auto
+        let holder = port.holder(&mut self.tree.borrow_mut());
+        let (number, is_impostor) = (port.port(), port.is_impostor(&holder));
+        self.tell_holder(number, &holder);
+        is_impostor && self.service.impostor == ImpostorMode::Auto
     }
 }
 

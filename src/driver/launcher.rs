@@ -199,7 +199,7 @@ impl Launcher {
         let group = if user.is_some() { None } else { context.group.as_deref() };
         let user = user.or(context.user.as_deref());
         user::resolve(user, group)
-            .map_err(|error| NotLaunched { errno: Errno(libc::EINVAL), text: error.to_string() })
+            .map_err(|error| NotLaunched { errno: error.errno(), text: error.to_string() })
     }
 
     /// Where output goes: through a pipe to the thread that passes it on, or straight to ours.

@@ -15,9 +15,11 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::{Probe, ProbeTarget, Service};
+use crate::gather::gather;
 use crate::probe::{Answer, ExecOutcome, ProbeError, Prober, exec_verdict};
 use crate::process::env::{self, Sources};
 use crate::process::port::PortWatch;
+use crate::process::proc::Share;
 use crate::process::run::{self, Ran};
 use crate::process::user::{self, Identity};
 use crate::process::{Env, Launchable, Mark, Registry, Sink, Tree};
@@ -30,8 +32,8 @@ pub(super) struct Answered {
     pub(super) probe: u32,
     pub(super) answer: Answer,
     pub(super) took: Duration,
-    /// The tree's run delay when the probe began.
-    pub(super) run_delay: Duration,
+    /// What the tree had got of the processors when the probe began.
+    pub(super) share: Share,
 }
 
 /// A probe that can never be made as configured.
@@ -136,7 +138,7 @@ impl Probers {
         clock: Clock,
         answers: UnboundedSender<Answered>,
     ) -> Self {
-        let probes = prepared.into_iter().map(|(role, probe)| (role, Ready::from(probe))).collect();
+        let probes = gather(prepared.into_iter().map(|(role, probe)| (role, Ready::from(probe))));
         Self {
             service,
             probes,
@@ -199,7 +201,7 @@ impl Probers {
         if let Some(older) = self.in_flight.remove(&role) {
             older.abort();
         }
-        let run_delay = tree.borrow_mut().run_delay();
+        let share = tree.borrow_mut().share();
         let (clock, answers) = (self.clock, self.answers.clone());
         let (mark, registry) = (self.mark.clone(), self.registry.clone());
         let task = tokio::task::spawn_local(async move {
@@ -214,11 +216,11 @@ impl Probers {
                     let began = clock.now();
                     (began, judge(run::run(*program, timeout, &mark, &registry).await))
                 }
-                Work::Refused(text) => (clock.now(), refused(text)),
+                Work::Refused(errno, text) => (clock.now(), refused(errno, text)),
             };
             let took = clock.now().since(began);
             // The receiver lives as long as the loop.
-            answers.send(Answered { id, role, probe, answer, took, run_delay }).ok();
+            answers.send(Answered { id, role, probe, answer, took, share }).ok();
         });
         self.in_flight.insert(role, task);
     }
@@ -230,7 +232,7 @@ impl Probers {
         };
         let (identity, env) = match self.exec_context() {
             Ok(context) => context,
-            Err(text) => return Some(Work::Refused(text)),
+            Err((errno, text)) => return Some(Work::Refused(errno, text)),
         };
         let program = Launchable {
             stdout: Sink::Null,
@@ -241,13 +243,13 @@ impl Probers {
     }
 
     /// As whom and with which environment the child runs: read from files once per launch.
-    fn exec_context(&mut self) -> Result<(Option<Identity>, Env), String> {
+    fn exec_context(&mut self) -> Result<(Option<Identity>, Env), (Errno, String)> {
         if let Some(context) = &self.exec_context {
             return Ok(context.clone());
         }
         let context = &self.service.context;
         let identity = user::resolve(context.user.as_deref(), context.group.as_deref())
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| (error.errno(), error.to_string()))?;
         let sources = Sources {
             context,
             identity: identity.as_ref(),
@@ -255,7 +257,8 @@ impl Probers {
             handed_over: &[],
             mark: &self.mark,
         };
-        let (env, _) = env::environment(sources).map_err(|error| error.to_string())?;
+        let (env, _) =
+            env::environment(sources).map_err(|error| (error.errno, error.to_string()))?;
         Ok(self.exec_context.insert((identity, env)).clone())
     }
 }
@@ -280,12 +283,12 @@ enum Work {
     Here(Rc<Mutex<Box<Prober>>>),
     Run(Box<Launchable>, Duration),
     /// It cannot be run, and why.
-    Refused(String),
+    Refused(Errno, String),
 }
 
-fn refused(text: String) -> Answer {
+fn refused(errno: Errno, text: String) -> Answer {
     Answer {
-        verdict: exec_verdict(ExecOutcome::CannotStart(Errno(libc::EINVAL))),
+        verdict: exec_verdict(ExecOutcome::CannotStart(errno)),
         detail: text,
         status: None,
         body_head: None,

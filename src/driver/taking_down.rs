@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Driver;
+use crate::gather::gather;
 use crate::process::sweep::{self, Swept, Traces};
 use crate::process::{proc, reaper};
 use crate::report::Note;
@@ -82,7 +83,7 @@ impl Driver {
 
     /// Whether the tree has a member that was not there at the last kill.
     fn has_grown(&mut self) -> bool {
-        let members: BTreeSet<_> = self.tree.borrow_mut().members().into_iter().collect();
+        let members: BTreeSet<_> = gather(self.tree.borrow_mut().members());
         let grown = !members.is_subset(&self.struck);
         self.struck = members;
         grown
@@ -109,7 +110,10 @@ impl Driver {
             let (pid, name) = (left_over.process.pid, left_over.name.clone());
             self.say_once(&Note::LeftBehind { pid, name });
         }
-        if swept.left.is_empty() {
+        if let Some(error) = swept.unseen.clone() {
+            self.say_once(&Note::CannotLook { error });
+        }
+        if swept.left.is_empty() && swept.unseen.is_none() {
             let port = self.who_holds_the_port();
             self.feed(Event::Swept { port });
         } else {

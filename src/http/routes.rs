@@ -1,13 +1,11 @@
-//! The routes. Every answer comes from what the loop last published.
+//! The routes. Every answer comes from what the loop last published, at once.
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{RawQuery, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
 
 use crate::metrics::{Handler, Metric, Metrics};
 use crate::planted::{self, place};
@@ -16,41 +14,57 @@ use crate::status::document::Report;
 
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";
+const JSON_TYPE: &str = "application/json";
 
+/// An answer that is there as a whole.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// What the routes need.
 #[derive(Clone)]
-struct App {
+pub(super) struct Routes {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
 }
 
-/// All routes; GET and HEAD only.
-pub(super) fn router(shared: Arc<Shared>, metrics: Arc<Metrics>) -> Router {
-    let app = App { shared, metrics };
-    Router::new()
-        .route("/metrics", get(metrics_page))
-        .route("/livez", get(livez))
-        .route("/healthz", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/status", get(status))
-        .fallback(|| async { text(StatusCode::NOT_FOUND, "not found\n".to_owned()) })
-        .method_not_allowed_fallback(|| async {
-            text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned())
-        })
-        .layer(from_fn_with_state(app.clone(), count))
-        .with_state(app)
-}
-
-/// Counts each answer, and keeps caches out of it.
-async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
-    planted::pass(place::REQUEST);
-    let handler = handler_of(request.uri().path());
-    let mut response = next.run(request).await;
-    let code = handler.codes().iter().find(|code| **code == response.status().as_str());
-    if let Some(code) = code {
-        app.metrics.add(Metric::HttpRequests, &[handler.label(), code], 1);
+impl Routes {
+    /// Routes that show `shared` and count in `metrics`.
+    pub(super) fn new(shared: Arc<Shared>, metrics: Arc<Metrics>) -> Self {
+        Self { shared, metrics }
     }
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+
+    /// Answers and counts a request, whatever its body; GET and HEAD only.
+    pub(super) fn answer<B>(&self, request: &Request<B>) -> Answer {
+        planted::pass(place::REQUEST);
+        let handler = handler_of(request.uri().path());
+        let mut answer = match (handler, request.method()) {
+            (Handler::Other, _) | (_, &Method::GET | &Method::HEAD) => {
+                self.page(handler, request.uri().query())
+            }
+            _ => method_not_allowed(),
+        };
+        let code = handler.codes().iter().find(|code| **code == answer.status().as_str());
+        if let Some(code) = code {
+            self.metrics.add(Metric::HttpRequests, &[handler.label(), code], 1);
+        }
+        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        answer
+    }
+
+    fn page(&self, handler: Handler, query: Option<&str>) -> Answer {
+        match handler {
+            Handler::Metrics => {
+                let page = self.metrics.page(&self.shared.readings());
+                answer(StatusCode::OK, METRICS_TYPE, page)
+            }
+            Handler::Livez => checks(&[("loop", self.shared.live())], is_verbose(query)),
+            Handler::Readyz => checks(&[("service", self.shared.ready())], is_verbose(query)),
+            Handler::Status => match serde_json::to_string_pretty(&Report::new(&self.shared)) {
+                Ok(json) => answer(StatusCode::OK, JSON_TYPE, json + "\n"),
+                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+            },
+            Handler::Other => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
+        }
+    }
 }
 
 fn handler_of(path: &str) -> Handler {
@@ -63,28 +77,8 @@ fn handler_of(path: &str) -> Handler {
     }
 }
 
-async fn metrics_page(State(app): State<App>) -> Response {
-    let page = app.metrics.page(&app.shared.readings());
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], page).into_response()
-}
-
-async fn livez(State(app): State<App>, RawQuery(query): RawQuery) -> Response {
-    checks(&[("loop", app.shared.live())], is_verbose(query.as_deref()))
-}
-
-async fn readyz(State(app): State<App>, RawQuery(query): RawQuery) -> Response {
-    checks(&[("service", app.shared.ready())], is_verbose(query.as_deref()))
-}
-
-async fn status(State(app): State<App>) -> Response {
-    match serde_json::to_string_pretty(&Report::new(&app.shared)) {
-        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json + "\n").into_response(),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-    }
-}
-
 /// `ok`, or the reasons; with `?verbose` each check in the way of Kubernetes' z-pages.
-fn checks(checked: &[(&str, Result<(), String>)], verbose: bool) -> Response {
+fn checks(checked: &[(&str, Result<(), String>)], verbose: bool) -> Answer {
     let failed: Vec<&str> = checked
         .iter()
         .filter_map(|(_, result)| result.as_ref().err().map(String::as_str))
@@ -112,12 +106,27 @@ fn is_verbose(query: Option<&str>) -> bool {
     })
 }
 
-fn text(code: StatusCode, body: String) -> Response {
-    (code, [(header::CONTENT_TYPE, TEXT_TYPE)], body).into_response()
+fn method_not_allowed() -> Answer {
+    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,HEAD"));
+    answer
+}
+
+fn text(code: StatusCode, body: String) -> Answer {
+    answer(code, TEXT_TYPE, body)
+}
+
+fn answer(code: StatusCode, content_type: &'static str, body: String) -> Answer {
+    let mut answer = Answer::new(body.into());
+    *answer.status_mut() = code;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
 }
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -129,7 +138,7 @@ mod tests {
         ] {
             let response = checks(&late(), verbose);
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-            let body = axum::body::to_bytes(response.into_body(), 1024).await.unwrap();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
             assert_eq!(body, expected);
         }
     }

@@ -74,9 +74,9 @@ impl Usage {
     }
 }
 
-struct Stat {
+pub(crate) struct Stat {
     cpu_seconds: f64,
-    threads: f64,
+    pub(crate) threads: f64,
     start_seconds: f64,
     virtual_bytes: f64,
     resident_bytes: f64,
@@ -84,12 +84,12 @@ struct Stat {
 
 impl Stat {
     fn read(pid: u32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        Self::parse(&proc::text(format!("/proc/{pid}/stat"))?)
     }
 
     /// The fields of proc(5); counted after the command's closing parenthesis, as its name may
     /// hold anything.
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
         let ticks = ticks_per_second();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::unix::pipe::Receiver;
 
-use super::{Lane, Stream, Writers};
+use super::{Stream, Writers};
 use crate::planted::{self, place};
 
 /// So much of the child's last output is kept.
@@ -108,8 +108,8 @@ async fn pass_on(source: &Source, writers: &Writers, tail: &Tail) -> io::Result<
         match pipe.try_read(&mut chunk) {
             Ok(0) => return Ok(()),
             Ok(read) => {
-                queue.push(Lane::Child, &chunk[..read]);
                 tail.push(&chunk[..read]);
+                queue.push_patiently(&chunk[..read]).await;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => chunk = Vec::new(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

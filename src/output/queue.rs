@@ -7,12 +7,17 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::planted;
 use crate::threads::spawn_supervised;
 
 /// At most so much waits in one lane.
 const LANE_BYTES: usize = 256 * 1024;
+
+/// So long is a full lane waited for before its bytes are dropped: whoever reads at all has taken
+/// some by then, and a child that is held up for so long does not notice.
+const ROOM_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Buffers that have grown beyond this are given back once they are empty.
 const KEPT_BYTES: usize = 8 * 1024;
@@ -42,6 +47,8 @@ pub struct Queue {
     waiting: Mutex<Waiting>,
     /// Something was put in, or written.
     changed: Condvar,
+    /// Something was taken out.
+    room: Notify,
     /// Something did not fit.
     overflow: Arc<Notify>,
 }
@@ -51,6 +58,8 @@ struct Waiting {
     log: Vec<u8>,
     child: Vec<u8>,
     writing: bool,
+    /// A full lane was waited for in vain, and nothing was taken out since.
+    stuck: bool,
     dropped: Dropped,
 }
 
@@ -71,6 +80,21 @@ impl Queue {
             }
             drop(waiting);
             self.overflow.notify_one();
+        }
+    }
+
+    /// Puts bytes of the child in. A reader that is only slow is waited for, so that nothing is lost
+    /// and the child is slowed down as it would be without us; for one that does not read at all,
+    /// bytes are dropped without waiting.
+    pub async fn push_patiently(&self, bytes: &[u8]) {
+        loop {
+            let room = self.room.notified();
+            if !self.lock().may_get_room_for(bytes) {
+                return self.push(Lane::Child, bytes);
+            }
+            if timeout(ROOM_PATIENCE, room).await.is_err() {
+                self.lock().stuck = true;
+            }
         }
     }
 
@@ -107,6 +131,8 @@ impl Queue {
             .wait_while(self.lock(), |waiting| waiting.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
         waiting.writing = true;
+        waiting.stuck = false;
+        self.room.notify_waiters();
         waiting.next()
     }
 
@@ -122,6 +148,11 @@ impl Waiting {
             Lane::Log => &mut self.log,
             Lane::Child => &mut self.child,
         }
+    }
+
+    /// Whether bytes of the child have no room now, and may have some soon.
+    fn may_get_room_for(&self, bytes: &[u8]) -> bool {
+        self.child.len() + bytes.len() > LANE_BYTES && !self.stuck
     }
 
     fn is_empty(&self) -> bool {
@@ -187,8 +218,6 @@ pub(super) fn start(name: &'static str, to: File, overflow: Arc<Notify>) -> io::
 mod tests {
     use std::io::Read;
 
-    use tokio::time::timeout;
-
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -228,6 +257,31 @@ mod tests {
         assert!(!queue.flush(Duration::from_millis(10)));
         drop(out);
         assert!(queue.flush(PATIENCE), "a closed reader ends the waiting");
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_is_waited_for_and_one_that_does_not_read_is_not() {
+        let (queue, mut out) = piped();
+        let bytes = vec![b'x'; LANE_BYTES];
+        let slow = std::thread::spawn(move || {
+            for _ in 0..8 {
+                std::thread::sleep(ROOM_PATIENCE / 10);
+                read(&mut out, LANE_BYTES);
+            }
+            out
+        });
+        for _ in 0..8 {
+            queue.push_patiently(&bytes).await;
+        }
+        let _unread = slow.join().unwrap();
+        assert_eq!(queue.dropped(), Dropped::default());
+
+        // Being written, waiting, and one for which there is no room.
+        for _ in 0..3 {
+            queue.push_patiently(&bytes).await;
+        }
+        assert!(queue.dropped().child_bytes >= LANE_BYTES as u64);
+        timeout(ROOM_PATIENCE / 2, queue.push_patiently(&bytes)).await.expect("not waited for");
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::config::HttpProbe;
 use crate::supervisor::{FailKind, Verdict, Why};
-use crate::text::short_line;
+use crate::text::{short_line, without_secrets};
 
 use super::resolve::{Resolver, is_loopback};
 use super::tls::{Trust, client_config};
@@ -22,7 +22,7 @@ use super::{Answer, ProbeError, classify, no_address_within, no_answer_within};
 /// Of a body, no more is read.
 const MAX_BODY: usize = 64 * 1024;
 /// Of a body, so much is kept for the incident record.
-const MAX_HEAD: usize = 512;
+pub(super) const MAX_HEAD: usize = 512;
 /// How long the body of a bad status may delay the verdict; it is for the incident record only.
 const BODY_OF_BAD_STATUS: Duration = Duration::from_millis(50);
 /// A value that was found or expected is shown up to this many bytes.
@@ -142,7 +142,7 @@ impl HttpProber {
 }
 
 fn parse(url: &str) -> Result<Url, ProbeError> {
-    let wrong = |reason: String| ProbeError::Url { url: url.to_owned(), reason };
+    let wrong = |reason: String| ProbeError::Url { url: without_secrets(url), reason };
     let parsed = Url::parse(url).map_err(|error| wrong(error.to_string()))?;
     match parsed.scheme() {
         "http" | "https" => Ok(parsed),
@@ -198,14 +198,14 @@ async fn read(response: &mut Response, body: &mut Vec<u8>, enough: usize) -> req
 }
 
 /// The beginning of `body` as text.
-fn head(body: &[u8]) -> Option<String> {
+pub(super) fn head(body: &[u8]) -> Option<String> {
     let mut text = String::from_utf8_lossy(&body[..body.len().min(MAX_HEAD)]).into_owned();
     // What is not UTF-8 has grown.
     text.truncate(text.floor_char_boundary(MAX_HEAD));
     (!text.is_empty()).then_some(text)
 }
 
-fn wrong_value(json: &Value, expected: &BTreeMap<String, Value>) -> Option<String> {
+pub(super) fn wrong_value(json: &Value, expected: &BTreeMap<String, Value>) -> Option<String> {
     expected.iter().find_map(|(pointer, wanted)| match json.pointer(pointer) {
         Some(found) if found == wanted => None,
         Some(found) => {

@@ -4,11 +4,18 @@
 //! addresses and `localhost` are answered here.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::{Semaphore, oneshot};
+
+/// So many look-ups at most may hang at a time; more wait for one of them to end.
+pub(super) const MOST_LOOK_UPS: u32 = 8;
+
+/// Holds a permit for each look-up that is under way.
+pub(super) static LOOK_UPS: Semaphore = Semaphore::const_new(MOST_LOOK_UPS as usize);
 
 /// All addresses of `host`, IPv6 first.
 ///
@@ -21,9 +28,22 @@ pub(super) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>
     if host.eq_ignore_ascii_case("localhost") {
         return Ok(vec![(Ipv6Addr::LOCALHOST, port).into(), (Ipv4Addr::LOCALHOST, port).into()]);
     }
-    let mut addresses: Vec<_> = tokio::net::lookup_host((host, port)).await?.collect();
-    addresses.sort_by_key(SocketAddr::is_ipv4);
+    let found = ask_the_system((host.to_owned(), port)).await?.into_iter();
+    let (mut addresses, v4): (Vec<_>, Vec<_>) = found.partition(SocketAddr::is_ipv6);
+    addresses.extend(v4);
     Ok(addresses)
+}
+
+/// On a thread of our own: the runtime's pool panics where no thread can be had.
+async fn ask_the_system(name: (String, u16)) -> io::Result<Vec<SocketAddr>> {
+    let permit = LOOK_UPS.acquire().await.map_err(io::Error::other)?;
+    let (tell, told) = oneshot::channel();
+    std::thread::Builder::new().name("resolver".to_owned()).spawn(move || {
+        // Whoever asked may have given up.
+        tell.send(name.to_socket_addrs().map(Iterator::collect)).ok();
+        drop(permit);
+    })?;
+    told.await.map_err(io::Error::other)?
 }
 
 /// Whether `host` can only be this machine.

@@ -7,6 +7,7 @@ mod unix;
 
 use std::time::Duration;
 
+use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -16,6 +17,7 @@ use crate::config::{HttpProbe, Probe, ProbeTarget, StatusSet};
 use crate::supervisor::{Errno, Exit, FailKind, Moment, Verdict, Why};
 
 use self::server::{PLENTY, deaf_port, endlessly, read_head, reply, serve};
+use super::resolve::{LOOK_UPS, MOST_LOOK_UPS};
 use super::*;
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -174,25 +176,20 @@ async fn a_name_that_does_not_resolve_says_nothing_about_the_child() {
     assert_eq!(answer.verdict, Verdict::unknown(Why::Dns), "{}", answer.detail);
 }
 
-#[test]
-fn a_resolver_that_does_not_answer_is_not_blamed_on_the_child() {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_all().max_blocking_threads(1).build().unwrap();
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    runtime.block_on(async {
-        // The only thread that could look up a name is kept busy.
-        tokio::task::spawn_blocking(move || released.recv());
-        let host = "a".repeat(64);
-        let answer = ask(get(format!("http://{host}:1/")), SHORT).await;
-        assert_eq!(answer.verdict, Verdict::unknown(Why::Dns), "{}", answer.detail);
-        assert_eq!(answer.detail, "no address within 300ms");
-        let mut tcp = prober(ProbeTarget::Tcp { host, port: 1 }, SHORT);
-        assert_eq!(tcp.ask(Moment::ZERO).await.detail, "no address within 300ms");
+#[tokio::test]
+async fn a_resolver_that_does_not_answer_is_not_blamed_on_the_child() {
+    // All look-ups that may be under way hang.
+    let hanging = LOOK_UPS.acquire_many(MOST_LOOK_UPS).await.unwrap();
+    let host = "a".repeat(64);
+    let answer = ask(get(format!("http://{host}:1/")), SHORT).await;
+    assert_eq!(answer.verdict, Verdict::unknown(Why::Dns), "{}", answer.detail);
+    assert_eq!(answer.detail, "no address within 300ms");
+    let mut tcp = prober(ProbeTarget::Tcp { host, port: 1 }, SHORT);
+    assert_eq!(tcp.ask(Moment::ZERO).await.detail, "no address within 300ms");
 
-        let silent = endlessly("", "", LONG).await.replace("127.0.0.1", "localhost");
-        assert_eq!(ask(get(silent), SHORT).await.verdict, fails(FailKind::Timeout));
-    });
-    drop(release);
+    let silent = endlessly("", "", LONG).await.replace("127.0.0.1", "localhost");
+    assert_eq!(ask(get(silent), SHORT).await.verdict, fails(FailKind::Timeout));
+    drop(hanging);
 }
 
 #[tokio::test]
@@ -426,5 +423,21 @@ fn a_probe_program_that_cannot_run_is_not_a_sick_child() {
         (cannot(Os::NFILE), Verdict::unknown(Why::NoDescriptors)),
     ] {
         assert_eq!(exec_verdict(outcome), verdict, "{outcome:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_expected_of_whatever_body_the_property_holds(
+        pointer in "(/(a|b|0|1|01|~0|~1|~|\u{e4})?){0,3}|[ -~]{0,6}",
+        wanted in "1|true|\"x\"|\\[\\]|\\{\\}|[ -~]{0,4}",
+        body in "(\\{\"(a|b|~|/|0)?\":|\\[1,|){0,3}(1|true|\"[ -~&&[^\"\\\\]]{0,60}\"|null)(\\}|\\]|){0,3}"
+    ) {
+        property::expectation(format!("{pointer}\n{wanted}\n{body}").as_bytes());
+    }
+
+    #[test]
+    fn whatever_body_comes_its_head_is_a_beginning(body in proptest::collection::vec(any::<u8>(), 0..600)) {
+        property::expectation(&[b"\n1\n", &body[..]].concat());
     }
 }

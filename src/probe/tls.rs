@@ -8,9 +8,12 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, KeyProvider, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::SigningKey;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::ProbeError;
@@ -30,7 +33,7 @@ pub(super) enum Trust<'a> {
 
 /// The TLS side of a client.
 pub(super) fn client_config(trust: Trust<'_>) -> Result<ClientConfig, ProbeError> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(CryptoProvider { key_provider: &NoKeys, ..ring::default_provider() });
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .expect("ring supports the default TLS versions");
@@ -68,6 +71,19 @@ fn roots(trust: Trust<'_>) -> Result<RootCertStore, ProbeError> {
         }
     }
     Ok(roots)
+}
+
+/// A probe shows no certificate of its own; what would sign for one stays out of the program.
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(
+        &self,
+        _: PrivateKeyDer<'static>,
+    ) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("a probe has no key of its own".into()))
+    }
 }
 
 /// Takes any certificate; the handshake must be sound all the same.

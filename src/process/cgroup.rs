@@ -7,11 +7,11 @@ use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::Access;
 
-use super::Mark;
+use super::{Mark, proc};
 use crate::config::CgroupMode;
 
 /// A cgroup directly below our own.
@@ -76,11 +76,9 @@ impl Cgroup {
 
     /// Whether a process is in it or in one below it, also when it has ended and is not reaped.
     pub fn holds(&self, pid: u32) -> bool {
-        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        self.directory.file_name().and_then(OsStr::to_str).is_some_and(|name| {
-            let mut paths = cgroups.lines().filter_map(|line| line.strip_prefix("0::/"));
-            paths.any(|path| path.split('/').any(|part| part == name))
-        })
+        let cgroups = proc::text(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let name = self.directory.file_name().and_then(OsStr::to_str);
+        name.is_some_and(|name| is_listed(&cgroups, name))
     }
 
     /// Whether anything in it is alive.
@@ -98,6 +96,12 @@ impl Cgroup {
     pub fn remove(&self) -> io::Result<()> {
         fs::remove_dir(&self.directory)
     }
+}
+
+/// Whether `/proc/PID/cgroup` names a version 2 cgroup that is called so, or one below it.
+pub(super) fn is_listed(cgroups: &str, name: &str) -> bool {
+    let mut paths = cgroups.lines().filter_map(|line| line.strip_prefix("0::/"));
+    paths.any(|path| path.split('/').any(|part| part == name))
 }
 
 /// Where the cgroup of a process is, as its `/proc/PID/cgroup` and our mounts tell: in the version
@@ -119,14 +123,15 @@ pub(super) fn place(cgroups: &str, mountinfo: &str, controller: &str) -> Option<
         };
         // A container may see only its own part of the hierarchy.
         let below = Path::new(group).strip_prefix(root).ok()?;
-        is_it.then(|| Path::new(mount).join(below))
+        // What is above our namespace's root is out of sight.
+        let in_sight = !below.components().any(|part| part == Component::ParentDir);
+        (is_it && in_sight).then(|| Path::new(mount).join(below))
     })
 }
 
 /// Our own cgroup's directory in the version 2 hierarchy.
 fn own_directory() -> Option<PathBuf> {
-    let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    place(&cgroups, &fs::read_to_string("/proc/self/mountinfo").ok()?, "")
+    place(&proc::text("/proc/self/cgroup")?, &proc::text("/proc/self/mountinfo")?, "")
 }
 
 /// Whether whoever manages cgroups left this one to us: it is the root of our cgroup namespace,
@@ -138,8 +143,7 @@ fn is_delegated(directory: &Path) -> bool {
             .is_ok_and(|length| value[..length] == *b"1")
     });
     // The real root, unlike a namespace's, has no events of its own.
-    let namespace_root = fs::read_to_string("/proc/self/mountinfo")
-        .ok()
+    let namespace_root = proc::text("/proc/self/mountinfo")
         .and_then(|mounts| place("0::/", &mounts, ""))
         .is_some_and(|root| root == directory && root.join("cgroup.events").exists());
     attribute || namespace_root

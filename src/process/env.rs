@@ -71,12 +71,9 @@ fn environment_from(
             Ok(text) => {
                 let (variables, bad) = parse_file(&text);
                 env.extend(variables);
-                warnings.extend(bad.iter().map(|line| {
-                    format!(
-                        "env_file {} line {line} is ignored: it is not NAME=VALUE",
-                        file.path.display()
-                    )
-                }));
+                let name = format!("env_file {}", file.path.display());
+                let bad = bad.into_iter().map(|line| bad_line(&name, line));
+                warnings.extend(first_few(&name, bad));
             }
             Err(error) if file.optional && error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
@@ -135,6 +132,23 @@ pub(crate) fn parse_lines<'a>(
     (variables, bad)
 }
 
+/// What is said about a line that makes no sense: its number, never what it holds.
+pub(crate) fn bad_line(file: &str, line: usize) -> String {
+    format!("{file} line {line} is ignored: it is not NAME=VALUE")
+}
+
+/// The first few of the warnings about one file, and how many lines more are ignored: a file of
+/// nonsense must not become a flood of the log.
+pub(crate) fn first_few(file: &str, mut warnings: impl Iterator<Item = String>) -> Vec<String> {
+    const FEW: usize = 8;
+    let mut few: Vec<_> = warnings.by_ref().take(FEW).collect();
+    match warnings.count() {
+        0 => {}
+        more => few.push(format!("{file}: {more} more lines are ignored")),
+    }
+    few
+}
+
 /// Name and value at the first `=`.
 pub(crate) fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = line.iter().position(|byte| *byte == b'=')?;
@@ -162,7 +176,7 @@ mod tests {
 
     use super::*;
     use crate::config::EnvFile;
-    use crate::process::user;
+    use crate::process::{property, user};
 
     fn mark() -> Mark {
         Mark { instance: "ab".to_owned(), service: "gateway".to_owned() }
@@ -266,10 +280,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_file_makes_the_parser_panic_or_lose_a_line(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let (variables, bad) = parse_file(&bytes);
-            let lines = bytes.split(|byte| *byte == b'\n').count();
-            prop_assert!(variables.len() + bad.len() <= lines);
+        fn whatever_is_in_a_file_the_property_holds(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            property::env_file(&bytes);
+        }
+
+        #[test]
+        fn whatever_lines_are_in_a_file_the_property_holds(
+            lines in proptest::collection::vec("[ \t]?[A-Z_0-9]{0,4}[ #]?=?[ '\"]{0,3}[ -~\u{e4}\u{0}]{0,6}['\" \r]{0,3}", 0..20)
+        ) {
+            property::env_file(lines.join("\n").as_bytes());
         }
     }
 }

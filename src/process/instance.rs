@@ -3,6 +3,9 @@
 //! Both are in `STATE_DIR/instance`, guarded by the lock of `STATE_DIR/lock`, so that one state
 //! directory has one supervisor. The records are only worth anything until the next boot, and so
 //! are not synced to disk; a torn or foreign file costs a warning, never the start.
+//!
+//! What is recorded is killed, so that a file counts only if nobody but root and us can have
+//! written it, whoever the directory belongs to. No link in the directory is followed.
 
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder};
@@ -11,8 +14,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::proc;
@@ -21,7 +25,7 @@ const FILE: &str = "instance";
 const NEW_FILE: &str = "instance.new";
 const QUARANTINE: &str = "instance.bad";
 const LOCK: &str = "lock";
-const HEADER: &str = "rekindle instance 1 ";
+pub(super) const HEADER: &str = "rekindle instance 1 ";
 const ID_DIGITS: usize = 32;
 
 /// So many launches are remembered. Older ones were seen to end before their successors began.
@@ -107,6 +111,7 @@ impl Instance {
             Err(Refused::NotWritable(why)) => return Ok(Self::for_this_run(why)),
         };
         let (found, mut warnings) = read(&handle);
+        warnings.extend(rustix::fs::fstat(&handle).ok().and_then(|found| open_to_others(&found)));
         let (id, earlier) = found.unwrap_or_else(|| (random_id(), Vec::new()));
         let mut records = Records {
             directory: handle,
@@ -189,8 +194,11 @@ impl Records {
     /// Replaces the file at once by one with the id and the latest launches.
     pub fn catch_up(&mut self) -> io::Result<()> {
         let lines: String = self.recent.iter().map(line).collect();
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::unlinkat(&self.directory, NEW_FILE, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.directory, NEW_FILE, flags, Mode::RUSR | Mode::WUSR)?;
         let mut file = fs::File::from(file);
         write!(file, "{HEADER}{}\n{lines}", self.id)?;
@@ -203,7 +211,8 @@ impl Records {
     }
 
     fn append(&self, line: &str) -> io::Result<()> {
-        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.directory, FILE, flags, Mode::empty())?;
         fs::File::from(file).write_all(line.as_bytes())
     }
@@ -234,6 +243,10 @@ fn prepare(directory: &Path) -> Result<(OwnedFd, OwnedFd), Refused> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let lock = rustix::fs::openat(&handle, LOCK, flags, Mode::RUSR | Mode::WUSR)
         .map_err(|errno| cannot("create the lock file in", errno.into()))?;
+    if !rustix::fs::fstat(&lock).is_ok_and(|found| is_plain(&found)) {
+        let error = io::Error::other("it is another file's second name, or none; remove it");
+        return Err(cannot("use the lock file in", error));
+    }
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
@@ -257,27 +270,60 @@ fn read(directory: &OwnedFd) -> (Option<(String, Vec<Record>)>, Vec<String>) {
     let mut bytes = Vec::new();
     let read = rustix::fs::openat(directory, FILE, flags, Mode::empty())
         .map_err(io::Error::from)
-        .and_then(|file| fs::File::from(file).take(MOST_BYTES).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => {}
+        .and_then(|file| {
+            let is_ours = rustix::fs::fstat(&file).is_ok_and(|found| is_ours_alone(&found));
+            fs::File::from(file).take(MOST_BYTES).read_to_end(&mut bytes)?;
+            Ok(is_ours)
+        });
+    let is_ours = match read {
+        Ok(is_ours) => is_ours,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return (None, Vec::new()),
         Err(error) => {
             return (None, vec![format!("cannot read {FILE}: {error}; a new id is made")]);
         }
-    }
-    let Some((id, records, torn)) = parse(&bytes) else {
+    };
+    let Some((id, records, torn)) = parse(&bytes).filter(|_| is_ours) else {
         // A file that vanished meanwhile, or a directory in its place, is as good as gone.
         rustix::fs::renameat(directory, FILE, directory, QUARANTINE).ok();
-        let warning =
-            format!("{FILE} makes no sense and was moved to {QUARANTINE}; a new id is made");
+        let why = if is_ours { "makes no sense" } else { "can be written by others" };
+        let warning = format!("{FILE} {why} and was moved to {QUARANTINE}; a new id is made");
         return (None, vec![warning]);
     };
     let warning = format!("{torn} torn lines of {FILE} are ignored");
     (Some((id, records)), if torn > 0 { vec![warning] } else { Vec::new() })
 }
 
+/// Whether nobody but root and us can have written a file: a plain one of the right owner.
+fn is_ours_alone(found: &Stat) -> bool {
+    is_plain(found) && !is_writable_by_others(found)
+}
+
+/// Whether it is a file with one name only, so that writing to it changes nothing elsewhere.
+fn is_plain(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_nlink == 1
+}
+
+/// Whether somebody besides root and us may write.
+fn is_writable_by_others(found: &Stat) -> bool {
+    let is_ours = found.st_uid == 0 || found.st_uid == geteuid().as_raw();
+    let others = Mode::WGRP | Mode::WOTH;
+    !is_ours || Mode::from_raw_mode(found.st_mode).intersects(others)
+}
+
+/// What is to be said of a state directory that others can change.
+fn open_to_others(found: &Stat) -> Option<String> {
+    is_writable_by_others(found).then(|| {
+        format!(
+            "others can change this directory (owner uid {}, mode {:04o}) and make us forget; \
+             make it ours with mode 0700, or give another --state-dir",
+            found.st_uid,
+            found.st_mode & 0o7777,
+        )
+    })
+}
+
 /// Id, records and the number of lines that make no sense; nothing if there is no id.
-fn parse(bytes: &[u8]) -> Option<(String, Vec<Record>, usize)> {
+pub(super) fn parse(bytes: &[u8]) -> Option<(String, Vec<Record>, usize)> {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = text.lines();
     let id = lines.next()?.strip_prefix(HEADER)?;
@@ -295,7 +341,7 @@ fn parse(bytes: &[u8]) -> Option<(String, Vec<Record>, usize)> {
     Some((id.to_owned(), records.into_iter().skip(old).collect(), torn))
 }
 
-fn line(record: &Record) -> String {
+pub(super) fn line(record: &Record) -> String {
     let mut line = serde_json::to_string(record).expect("strings and numbers have a JSON form");
     line.push('\n');
     line
@@ -317,6 +363,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::process::property;
     use crate::process::testing::{Started, sh, until};
 
     fn record(pid: u32) -> Record {
@@ -495,12 +542,30 @@ mod tests {
         is_send::<Records>();
     }
 
+    fn any_record() -> impl Strategy<Value = String> {
+        let text = "[a-z\u{e4}\"\\\\\n ]{0,6}";
+        (any::<u32>(), any::<u64>(), text, text, text).prop_map(
+            |(pid, start_time, boot_id, service, program)| {
+                line(&Record { pid, start_time, boot_id, service, program })
+            },
+        )
+    }
+
     proptest! {
         #[test]
-        fn no_content_makes_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse(&bytes);
+        fn whatever_the_file_holds_the_property_holds(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            property::instance(&bytes);
             let with_header = [HEADER.as_bytes(), &[b'a'; ID_DIGITS], b"\n", &bytes[..]].concat();
+            property::instance(&with_header);
             prop_assert!(parse(&with_header).is_some());
+        }
+
+        #[test]
+        fn wherever_a_file_of_launches_is_cut_the_property_holds(
+            records in proptest::collection::vec(any_record(), 0..20), cut in 0..2000_usize
+        ) {
+            let whole = format!("{HEADER}{}\n{}", "b".repeat(ID_DIGITS), records.concat());
+            property::instance(&whole.as_bytes()[..cut.min(whole.len())]);
         }
     }
 }

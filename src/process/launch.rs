@@ -270,7 +270,17 @@ fn exec_hint(program: &OsStr, env: &Env, errno: i32) -> String {
         libc::EACCES => "; is it executable for this user?".to_owned(),
         libc::ENOEXEC => "; is it for this machine, and does a script begin with #! ?".to_owned(),
         libc::EINVAL => "; is there a NUL byte in its arguments or environment?".to_owned(),
-        _ => String::new(),
+        _ => scarcity_hint(errno).to_owned(),
+    }
+}
+
+/// What has run out, and who may have limited it.
+fn scarcity_hint(errno: i32) -> &'static str {
+    match errno {
+        libc::EMFILE => "; the limit of open files is reached (ulimit -n)",
+        libc::ENFILE => "; the machine's limit of open files is reached (fs.file-max)",
+        libc::EAGAIN => "; the limit of processes is reached (pids cgroup, ulimit -u)",
+        _ => "",
     }
 }
 
@@ -308,6 +318,12 @@ mod tests {
                 None,
                 libc::ENOENT,
                 "no such file or directory; is it on PATH (/usr/bin:/bin)?",
+            ),
+            (
+                "x",
+                None,
+                libc::EAGAIN,
+                "resource temporarily unavailable; the limit of processes is reached (pids cgroup, ulimit -u)",
             ),
             ("./x", None, libc::ENOENT, "no such file or directory"),
             (

@@ -1,41 +1,54 @@
 //! Whether the kernel has killed somebody of a process' memory cgroup for lack of memory.
 //!
 //! A death by SIGKILL does not say who sent it. The kernel counts its own kills in the group whose
-//! limit was hit, and counts before it kills: if the count rose across a death, that was it.
-//! Where there is no such count, nothing is guessed.
+//! limit was hit, and counts before it kills: if the count rose since the process last gave a sign
+//! of life, that was it. Where there is no such count, nothing is guessed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cgroup::place;
+use super::proc;
 use crate::supervisor::Exit;
 
-/// The count of kills for lack of memory, as it was when it was looked at last.
+/// The count of kills for lack of memory.
 #[derive(Debug, Default)]
 pub struct OomKills {
     file: Option<PathBuf>,
-    seen: u64,
+    /// As it was when it was looked at last.
+    latest: u64,
+    /// So many were somebody else.
+    survived: u64,
 }
 
 impl OomKills {
     /// From now on, in the memory cgroup of `pid`.
     pub fn around(pid: u32) -> Self {
-        let mut kills = Self { file: file_of(pid), seen: 0 };
+        let mut kills = Self { file: file_of(pid), ..Self::default() };
         kills.look();
+        kills.survive();
         kills
     }
 
-    /// What has been killed until now says nothing about a later death.
+    /// Takes note of the count; to be called before a sign of life is asked for.
+    ///
+    /// A process that is being killed can take its time to end, so that this alone says nothing.
     pub fn look(&mut self) {
-        self.seen = self.count().unwrap_or(self.seen);
+        self.latest = self.count().unwrap_or(self.latest);
+    }
+
+    /// There was the sign of life: whoever was killed before the last look, it was somebody else.
+    pub const fn survive(&mut self) {
+        self.survived = self.latest;
     }
 
     /// The same exit, told as the kernel's doing if it was.
     pub fn explain(&mut self, exit: Exit) -> Exit {
-        let before = self.seen;
+        let before = self.survived;
         self.look();
+        self.survive();
         // A shell tells its child's SIGKILL as its own code.
-        if exit.code() == Exit::OutOfMemory.code() && self.seen > before {
+        if exit.code() == Exit::OutOfMemory.code() && self.survived > before {
             Exit::OutOfMemory
         } else {
             exit
@@ -49,8 +62,8 @@ impl OomKills {
 
 /// The file that counts for `pid`: of whichever hierarchy has the memory controller.
 fn file_of(pid: u32) -> Option<PathBuf> {
-    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let groups = proc::text(format!("/proc/{pid}/cgroup"))?;
+    let mounts = proc::text("/proc/self/mountinfo")?;
     let counts = |file: &PathBuf| fs::read_to_string(file).is_ok_and(|text| count(&text).is_some());
     [("memory", "memory.oom_control"), ("", "memory.events")].into_iter().find_map(|(of, name)| {
         let directory = place(&groups, &mounts, of)?;
@@ -71,8 +84,9 @@ mod tests {
     fn counted(dir: &Path, count: &str) -> OomKills {
         let file = dir.join("memory.events");
         fs::write(&file, count).expect("a file is written");
-        let mut kills = OomKills { file: Some(file), seen: 0 };
+        let mut kills = OomKills { file: Some(file), ..OomKills::default() };
         kills.look();
+        kills.survive();
         kills
     }
 
@@ -91,12 +105,17 @@ mod tests {
     }
 
     #[test]
-    fn what_was_killed_before_the_last_look_explains_nothing() {
+    fn what_was_killed_before_the_last_sign_of_life_explains_nothing() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut kills = counted(dir.path(), "oom_kill 2\n");
-        fs::write(dir.path().join("memory.events"), "oom_kill 3\n").expect("written");
-        kills.look();
-        assert_eq!(kills.explain(Exit::Signal(9)), Exit::Signal(9));
+        for (gave_sign, exit) in [(true, Exit::Signal(9)), (false, Exit::OutOfMemory)] {
+            let mut kills = counted(dir.path(), "oom_kill 2\n");
+            fs::write(dir.path().join("memory.events"), "oom_kill 3\n").expect("written");
+            kills.look();
+            if gave_sign {
+                kills.survive();
+            }
+            assert_eq!(kills.explain(Exit::Signal(9)), exit, "{gave_sign}");
+        }
     }
 
     #[test]

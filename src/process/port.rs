@@ -68,8 +68,10 @@ pub fn listener_of(address: SocketAddr) -> Option<String> {
     let inodes: Vec<u64> =
         listeners.iter().filter(|listener| ours(listener)).map(|l| l.inode).collect();
     let holds = |sockets: Vec<u64>| inodes.iter().any(|inode| sockets.contains(inode));
-    let holder =
-        proc::processes().into_iter().find(|stat| proc::sockets(stat.pid).is_some_and(holds))?;
+    let holder = proc::processes()
+        .ok()?
+        .into_iter()
+        .find(|stat| proc::sockets(stat.pid).is_some_and(holds))?;
     Some(in_words(holder.pid, &proc::name(holder.pid)))
 }
 
@@ -85,6 +87,8 @@ pub struct PortWatch {
     listeners: Listeners,
     was_ours: bool,
     before_launch: Option<Identified>,
+    /// The child was healthy for a while although a stranger held the port: a forward or sidecar.
+    is_forwarded: bool,
     /// The inodes of the sockets that listen, and whose they were found to be.
     seen: Option<(Vec<u64>, Holder)>,
 }
@@ -101,7 +105,15 @@ impl PortWatch {
             Ok(_) | Err(_) => Vec::new(),
         };
         let listeners = Listeners::new();
-        Self { loopback, port, listeners, was_ours: false, before_launch: None, seen: None }
+        Self {
+            loopback,
+            port,
+            listeners,
+            was_ours: false,
+            before_launch: None,
+            is_forwarded: false,
+            seen: None,
+        }
     }
 
     /// The port.
@@ -125,7 +137,7 @@ impl PortWatch {
         holder
     }
 
-    /// Who holds the port just before a launch; remembered for [`Self::impostor`].
+    /// Who holds the port just before a launch; remembered for [`Self::is_impostor`].
     pub fn before_launch(&mut self, tree: &mut Tree) -> Holder {
         // A stranger may have come to hold, or given up, a socket that was there before.
         self.seen = None;
@@ -137,11 +149,24 @@ impl PortWatch {
         holder
     }
 
-    /// A stranger who answers in our place: who holds the port although our tree held it earlier
-    /// in this run, or who held it before this launch. A forward or sidecar is none.
-    pub fn impostor(&mut self, tree: &mut Tree) -> Option<Stranger> {
-        let Holder::Stranger(stranger) = self.holder(tree) else { return None };
-        (self.was_ours || self.before_launch == Some(stranger.process)).then_some(stranger)
+    /// Whether this holder is a stranger who answers in our place: who holds the port although our
+    /// tree held it earlier in this run, or who held it before this launch. A forward or sidecar
+    /// is none.
+    pub fn is_impostor(&self, holder: &Holder) -> bool {
+        let Holder::Stranger(stranger) = holder else { return false };
+        let was_there = self.before_launch == Some(stranger.process);
+        self.was_ours || was_there && !self.is_forwarded()
+    }
+
+    /// The child has been healthy for a while. Whoever held the port meanwhile answers for it.
+    pub fn settled(&mut self, tree: &mut Tree) {
+        let is_stranger = matches!(self.holder(tree), Holder::Stranger(_));
+        self.is_forwarded |= is_stranger;
+    }
+
+    /// Whether others listen on the port for the child: then a stranger on it is in nobody's way.
+    pub const fn is_forwarded(&self) -> bool {
+        self.is_forwarded && !self.was_ours
     }
 
     /// The sockets that a connection to the loopback reaches: those that are bound to it, or, if
@@ -180,7 +205,7 @@ impl PortWatch {
             return Holder::Unknown;
         }
         let members = tree.members();
-        for stat in proc::processes() {
+        for stat in proc::processes().unwrap_or_default() {
             let process = Identified::from(&stat);
             let holds = |sockets: Vec<u64>| inodes.iter().any(|inode| sockets.contains(inode));
             if !members.contains(&process) && proc::sockets(stat.pid).is_some_and(holds) {
@@ -215,6 +240,13 @@ mod tests {
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\ns.bind((\"{host}\",{port}))\ns.listen()\ntime.sleep(60)'"
         );
         sh(&script)
+    }
+
+    fn impostor(watch: &mut PortWatch, tree: &mut Tree) -> Option<Stranger> {
+        let holder = watch.holder(tree);
+        let is_impostor = watch.is_impostor(&holder);
+        let Holder::Stranger(stranger) = holder else { return None };
+        is_impostor.then_some(stranger)
     }
 
     fn free_port() -> u16 {
@@ -273,14 +305,14 @@ mod tests {
 
                 tree.launched(spawn(server(host, port)).expect("started"));
                 until("it listens", || watch.holder(tree) == Holder::Ours);
-                assert_eq!(watch.impostor(tree), None);
+                assert_eq!(impostor(&mut watch, tree), None);
                 tree.signal_all(Signal::Kill).expect("ours");
                 until("it has ended", || reaper::peek().is_some());
                 tree.reap_main(tree.main().expect("not reaped").pid);
 
                 let stranger = Started::new(server(host, port));
-                until("a stranger took our port", || watch.impostor(tree).is_some());
-                let found = watch.impostor(tree).expect("the same again");
+                until("a stranger took our port", || impostor(&mut watch, tree).is_some());
+                let found = impostor(&mut watch, tree).expect("the same again");
                 assert_eq!(found.process.pid, stranger.0.pid);
                 let text = format!("port {port} is held by pid {} (python3)", stranger.0.pid);
                 assert_eq!(found.to_string(), text);
@@ -295,12 +327,26 @@ mod tests {
         let stranger = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = stranger.local_addr().expect("bound").port();
         let mut sidecar = PortWatch::new("localhost", port);
-        assert_eq!(sidecar.impostor(&mut tree()), None);
+        assert_eq!(impostor(&mut sidecar, &mut tree()), None);
         assert!(matches!(sidecar.holder(&mut tree()), Holder::Stranger(_)));
 
         let mut squatter = PortWatch::new("localhost", port);
         assert!(matches!(squatter.before_launch(&mut tree()), Holder::Stranger(_)));
-        let found = squatter.impostor(&mut tree()).expect("it was there before");
+        let found = impostor(&mut squatter, &mut tree()).expect("it was there before");
         assert_eq!(found.process.pid, std::process::id());
+    }
+
+    #[test]
+    fn who_held_the_port_while_the_child_was_healthy_is_a_forward_and_no_impostor() {
+        let forward = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = forward.local_addr().expect("bound").port();
+        let (mut watch, tree) = (PortWatch::new("localhost", port), &mut tree());
+        watch.settled(tree);
+        watch.before_launch(tree);
+        assert_eq!((impostor(&mut watch, tree), watch.is_forwarded()), (None, true));
+
+        // A port that was ours is nobody else's.
+        watch.was_ours = true;
+        assert!(impostor(&mut watch, tree).is_some() && !watch.is_forwarded());
     }
 }

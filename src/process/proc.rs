@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use super::exec;
@@ -51,11 +52,14 @@ pub struct Listener {
 
 /// Reads `/proc/PID/stat`.
 pub fn stat(pid: u32) -> Option<Stat> {
+    read_stat(pid).ok()?
+}
+
+fn read_stat(pid: u32) -> io::Result<Option<Stat>> {
     // The longest possible line: 52 numbers of at most 20 digits, and a name of at most 64 bytes.
     let mut buffer = [0; 1536];
-    let mut file = File::open(format!("/proc/{pid}/stat")).ok()?;
-    let length = file.read(&mut buffer).ok()?;
-    parse_stat(buffer.get(..length)?).map(|(stat, _)| stat)
+    let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut buffer)?;
+    Ok(buffer.get(..length).and_then(parse_stat).map(|(stat, _)| stat))
 }
 
 /// The name of a process as the kernel knows it (at most 15 bytes), `?` if it cannot be read.
@@ -64,10 +68,29 @@ pub fn name(pid: u32) -> String {
     String::from_utf8_lossy(name.trim_ascii_end()).into_owned()
 }
 
-/// All processes that we can see.
-pub fn processes() -> Vec<Stat> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries.filter_map(|entry| stat(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
+/// All processes that we can see; an error if we have not the means to look at each.
+pub fn processes() -> io::Result<Vec<Stat>> {
+    let mut processes = Vec::new();
+    let Some(entries) = unless_scarce(fs::read_dir("/proc"))? else { return Ok(processes) };
+    for entry in entries.flatten() {
+        if let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+            // Any other failure says that it has just ended.
+            processes.extend(unless_scarce(read_stat(pid))?.flatten());
+        }
+    }
+    Ok(processes)
+}
+
+/// A failure says something about what is looked at, unless it is we who lack something.
+fn unless_scarce<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) =>
+        {
+            Err(error)
+        }
+        other => Ok(other.ok()),
+    }
 }
 
 /// The children of a process, zombies included; `None` if it is gone or the kernel does not list
@@ -91,8 +114,17 @@ pub fn children(pid: u32) -> Option<Vec<u32>> {
     Some(children)
 }
 
-/// How long the main thread of a process has been runnable without running.
-pub fn run_delay(pid: u32) -> Option<Duration> {
+/// What the main thread of a process has got of the processors, and how long it has waited for it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Share {
+    /// It ran for so long.
+    pub ran: Duration,
+    /// It was runnable without running for so long. A wait is added when it is over.
+    pub waited: Duration,
+}
+
+/// Reads `/proc/PID/schedstat`.
+pub fn share(pid: u32) -> Option<Share> {
     parse_schedstat(&fs::read(format!("/proc/{pid}/schedstat")).ok()?)
 }
 
@@ -146,6 +178,11 @@ pub fn listeners() -> Option<Vec<Listener>> {
     Some(tables.iter().flatten().flat_map(|table| parse_listeners(table)).collect())
 }
 
+/// What a file of `/proc` or `/sys` says. Names in it may be any bytes: what is not UTF-8 is replaced.
+pub fn text(path: impl AsRef<Path>) -> Option<String> {
+    Some(String::from_utf8_lossy(&fs::read(path).ok()?).into_owned())
+}
+
 /// The kernel's random name for the time since it booted.
 pub fn boot_id() -> Option<String> {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
@@ -173,9 +210,11 @@ pub fn parse_stat(line: &[u8]) -> Option<(Stat, &[u8])> {
     Some((stat, name))
 }
 
-/// The second field of `/proc/PID/schedstat`.
-pub fn parse_schedstat(line: &[u8]) -> Option<Duration> {
-    line.split(u8::is_ascii_whitespace).nth(1).and_then(number).map(Duration::from_nanos)
+/// The first two fields of `/proc/PID/schedstat`.
+pub fn parse_schedstat(line: &[u8]) -> Option<Share> {
+    let mut fields = line.split(u8::is_ascii_whitespace).map(number);
+    let mut span = || fields.next().flatten().map(Duration::from_nanos);
+    Some(Share { ran: span()?, waited: span()? })
 }
 
 /// The listening sockets in `/proc/net/tcp` or `tcp6`; lines that make no sense are skipped.
@@ -225,6 +264,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::process::property;
     use crate::process::testing::{Started, sh, until};
 
     const TAIL: &str = " S 1 4711 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 11 0 98765 1 2 3";
@@ -255,9 +295,12 @@ mod tests {
         assert_eq!(own.pid, pid);
         assert!(own.is_alive() && own.start_time > 0);
         assert!(
-            processes().iter().any(|other| other.pid == pid && other.start_time == own.start_time)
+            processes()
+                .unwrap()
+                .iter()
+                .any(|other| other.pid == pid && other.start_time == own.start_time)
         );
-        assert!(run_delay(pid).is_some());
+        assert!(share(pid).is_some_and(|share| share.ran > Duration::ZERO));
         assert_eq!(boot_id().map(|id| id.len()), Some(36));
         assert!(stat(u32::MAX).is_none());
         assert_eq!(name(u32::MAX), "?");
@@ -321,18 +364,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_a_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse_stat(&bytes);
-            let _ = parse_schedstat(&bytes);
+        fn whatever_bytes_are_read_the_properties_hold(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            property::proc_files(&bytes);
             let _ = parse_socket_link(&bytes);
-            let _ = find_variable(&bytes, "A");
-            let _ = parse_listeners(&bytes).count();
         }
 
         #[test]
-        fn no_almost_right_line_makes_a_parser_panic(line in "[0-9A-Fa-f:() -]{0,40}( 0A| [0-9A-F]{8}:[0-9A-F]{0,5}){0,8}") {
-            let _ = parse_stat(line.as_bytes());
-            let _ = parse_listeners(line.as_bytes()).count();
+        fn whatever_environment_is_read_the_property_holds(environ in "[AB]{0,2}\n([AB=\u{0}]{0,3}\u{0}){0,6}") {
+            property::proc_files(environ.as_bytes());
+        }
+
+        #[test]
+        fn whatever_almost_right_line_is_read_the_properties_hold(
+            stat in "-?[0-9]{1,11} \\([ -~]{0,8}\\) [RSDTZX]( -?[0-9]{1,3}){19,22}",
+            delay in "[0-9]{0,20} [0-9]{0,21} [0-9]{0,3}",
+            socket in "[0-9: ]{0,5} ([0-9A-F]{8}|[0-9A-F]{32}):[0-9A-F]{0,5} 0:0 0[A1] 0:0 0:0 0 0 0 [0-9]{0,21}"
+        ) {
+            for line in [stat, delay, socket] {
+                property::proc_files(line.as_bytes());
+            }
         }
 
         #[test]

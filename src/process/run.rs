@@ -152,7 +152,8 @@ fn remains(is_left: impl Fn(u32) -> bool) -> Vec<Identified> {
     if first.as_ref().is_some_and(Vec::is_empty) {
         return Vec::new();
     }
-    let world = World::look();
+    // What cannot be looked at now falls to the tree.
+    let Ok(world) = World::look() else { return Vec::new() };
     let remains = world.select(|stat| {
         if stat.pid == world.own {
             return Some(false);

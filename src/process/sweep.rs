@@ -5,6 +5,7 @@
 //! carries another instance's mark, even below a left-over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -16,6 +17,7 @@ use super::proc::{self, Stat};
 use super::run::PROBE_VARIABLE;
 use super::world::World;
 use super::{MARK_VARIABLE, Mark, exec};
+use crate::gather::gather;
 
 /// How long left-overs may take to end by themselves.
 const GRACE: Duration = Duration::from_secs(1);
@@ -40,6 +42,8 @@ pub struct Swept {
     pub gone: Vec<LeftOver>,
     /// These could not be killed within some seconds.
     pub left: Vec<LeftOver>,
+    /// Why it cannot be told what is left, if it cannot.
+    pub unseen: Option<String>,
 }
 
 /// What identifies the left-overs of one service.
@@ -55,22 +59,30 @@ pub struct Traces<'a> {
 
 /// Ends all left-overs: asks them, waits for up to a second, then kills until none is left.
 pub async fn sweep(traces: Traces<'_>) -> Swept {
+    match end_all(traces).await {
+        Ok((gone, left)) => Swept { gone, left, unseen: None },
+        Err(error) => Swept { unseen: Some(error.to_string()), ..Swept::default() },
+    }
+}
+
+/// Who is gone and who is left; an error if we have not the means to look.
+async fn end_all(traces: Traces<'_>) -> io::Result<(Vec<LeftOver>, Vec<LeftOver>)> {
     let boot = proc::boot_id();
     let ours = |record: &&Record| {
         record.service == traces.mark.service && Some(&record.boot_id) == boot.as_ref()
     };
     let records: Vec<&Record> = traces.earlier.iter().filter(ours).collect();
     let mut known = BTreeMap::new();
-    let mut alive = find(traces, &records, &mut known);
+    let mut alive = find(traces, &records, &mut known)?;
     if alive.is_empty() {
-        return Swept::default();
+        return Ok((Vec::new(), Vec::new()));
     }
     for signal in [Signal::TERM, Signal::CONT] {
         signal_each(&alive, signal);
     }
     ended(&alive, GRACE).await;
     for _ in 0..KILL_ROUNDS {
-        alive = find(traces, &records, &mut known);
+        alive = find(traces, &records, &mut known)?;
         if alive.is_empty() {
             break;
         }
@@ -78,11 +90,8 @@ pub async fn sweep(traces: Traces<'_>) -> Swept {
         signal_each(&alive, Signal::KILL);
         ended(&alive, KILL_WAIT).await;
     }
-    let (left, gone) = known
-        .into_iter()
-        .map(|(process, name)| LeftOver { process, name })
-        .partition(|left_over| alive.contains(&left_over.process));
-    Swept { gone, left }
+    let all = known.into_iter().map(|(process, name)| LeftOver { process, name });
+    Ok(all.partition(|left_over| !alive.contains(&left_over.process)))
 }
 
 /// All left-overs that are alive. What was found once is known for good, even when its parents,
@@ -91,8 +100,8 @@ fn find(
     traces: Traces<'_>,
     records: &[&Record],
     known: &mut BTreeMap<Identified, String>,
-) -> BTreeSet<Identified> {
-    let world = World::look();
+) -> io::Result<BTreeSet<Identified>> {
+    let world = World::look()?;
     let inside = traces.cgroup.map(Cgroup::members).unwrap_or_default();
     let ancestors = ancestors(&world);
     let found = world.select(|stat| {
@@ -104,11 +113,11 @@ fn find(
             || records.iter().any(|record| is_recorded(stat, record, &world));
         if identified { Some(true) } else { by_mark(stat.pid, traces.mark) }
     });
-    let found: BTreeSet<_> = found.iter().map(Identified::from).collect();
+    let found: BTreeSet<_> = gather(found.iter().map(Identified::from));
     for process in &found {
         known.entry(*process).or_insert_with(|| proc::name(process.pid));
     }
-    found
+    Ok(found)
 }
 
 /// Ourselves and all above us: whatever an environment says, those are not left-overs.
@@ -171,7 +180,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::process::testing::{Started, sh, until};
+    use crate::process::testing::{Started, alone, sh, until, with_free_descriptors};
     use crate::process::{Launchable, reaper};
 
     fn mark(instance: &str) -> Mark {
@@ -271,6 +280,22 @@ mod tests {
         assert!(!is_alive(left_id) && !is_alive(member));
         assert!(is_alive(reused_id) && is_alive(identified(&other_boot)));
         assert!(is_alive(identified(&other_service)));
+    }
+
+    #[test]
+    fn who_cannot_look_for_want_of_descriptors_does_not_say_that_nothing_is_left() {
+        alone(|| {
+            let ours = mark("unseen");
+            let _left = Started::new(marked("exec sleep 60", &ours));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let swept = || sweep(Traces { mark: &ours, earlier: &[], cgroup: None });
+            let runtime = runtime.expect("a runtime");
+            let found = with_free_descriptors(1, || runtime.block_on(swept()));
+            assert_eq!(found.gone, []);
+            assert!(found.unseen.is_some_and(|why| why.starts_with("Too many open files")));
+            let found = runtime.block_on(swept());
+            assert_eq!((found.gone.len(), found.unseen), (1, None));
+        });
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, setrlimit};
 
 use super::{Launchable, Process, Sink, kill, spawn};
 use crate::supervisor::Exit;
@@ -53,6 +53,17 @@ pub(crate) fn alone_as_contained_root(body: impl FnOnce()) {
             setpriv.iter().copied().chain(test).map(str::to_owned).collect()
         });
     }
+}
+
+/// Runs something while only so many more files can be opened; in a process of its own.
+pub(crate) fn with_free_descriptors<T>(free: u64, body: impl FnOnce() -> T) -> T {
+    let next = File::open("/dev/null").expect("a descriptor").as_raw_fd();
+    let enough = getrlimit(Resource::Nofile);
+    let current = u64::try_from(next).expect("a descriptor") + free;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(current), ..enough }).expect("less");
+    let result = body();
+    setrlimit(Resource::Nofile, enough).expect("no more than before");
+    result
 }
 
 fn again(body: impl FnOnce(), argv: impl FnOnce(String, String) -> Vec<String>) {

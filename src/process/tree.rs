@@ -12,10 +12,11 @@ use rustix::process::Signal as Number;
 
 use super::cgroup::Cgroup;
 use super::kill::{self, Identified};
-use super::proc::{self, Stat};
+use super::proc::{self, Share, Stat};
 use super::run::PROBE_VARIABLE;
 use super::world::{Ids, World};
 use super::{MARK_VARIABLE, Mark, Process, Registry, reaper};
+use crate::gather::gather;
 use crate::supervisor::Signal;
 
 /// How often a kill looks for processes that were forked meanwhile.
@@ -51,7 +52,7 @@ pub struct Tree {
     members: BTreeMap<u32, Stat>,
     ids: Ids,
     origins: BTreeMap<Identified, Origin>,
-    delay: DelayMeter,
+    shares: ShareMeter,
 }
 
 impl Tree {
@@ -67,7 +68,7 @@ impl Tree {
             members: BTreeMap::new(),
             ids: Ids::default(),
             origins: BTreeMap::new(),
-            delay: DelayMeter::default(),
+            shares: ShareMeter::default(),
         }
     }
 
@@ -91,7 +92,7 @@ impl Tree {
     /// Takes a process that was just started as the main one. What an earlier one left stays.
     pub fn launched(&mut self, process: Process) {
         self.main = Some(process);
-        self.delay.look_again();
+        self.shares.look_again();
         self.ids.remember(process.pid, Some(process.start_time));
     }
 
@@ -126,12 +127,9 @@ impl Tree {
         if self.main.is_some() || self.cgroup.as_ref().is_some_and(Cgroup::is_populated) {
             return false;
         }
-        if proc::stat(std::process::id()).is_none() {
-            // Nothing can be seen, and we have children.
-            return false;
-        }
         // A process that forks and ends while we look can hide its child from one look.
-        self.members().is_empty() && self.members().is_empty()
+        let mut nobody = || self.scan() && self.members.is_empty();
+        nobody() && nobody()
     }
 
     /// Signals the main process; an error is `ESRCH` if there is none.
@@ -181,15 +179,22 @@ impl Tree {
         complete.then_some(false)
     }
 
-    /// How long members have been runnable without running, added up since the tree was made.
+    /// What members have got of the processors and waited for, added up since the tree was made.
     ///
     /// Only differences mean something. The set of processes is looked up anew in the 1st, 2nd,
     /// 4th … and every 64th call after a launch, so that calls around each probe cost little.
-    pub fn run_delay(&mut self) -> Duration {
-        if self.delay.is_lookup_due() {
+    pub fn share(&mut self) -> Share {
+        if self.shares.is_lookup_due() {
             self.scan();
         }
-        self.delay.sample(self.members.values().map(Identified::from))
+        self.shares.sample(self.members.values().map(Identified::from))
+    }
+
+    /// How long members have been runnable without running since `before`, which was `span` ago.
+    pub fn waited_since(&mut self, before: Share, span: Duration) -> Duration {
+        let now = self.share();
+        let runs = |pid: &u32| proc::stat(*pid).is_some_and(|stat| stat.state == b'R');
+        waited(before, now, span, self.members.keys().any(runs))
     }
 
     /// One signal to the main process's group, in which nobody can escape it by forking, and one
@@ -197,9 +202,15 @@ impl Tree {
     fn signal_each(&self, members: &[Stat], signal: Number) -> Result<(), Undelivered> {
         let group = self.main.map(|main| main.pid);
         let group = group.filter(|group| kill::group(*group, signal).is_ok());
-        let mut result = Ok(());
+        let (own, mut result) = (std::process::id(), Ok(()));
         for member in members.iter().filter(|member| Some(member.group) != group) {
-            match kill::exactly(Identified::from(member), signal) {
+            // Nobody else reaps our children, so that their pids are certainly their own.
+            let sent = if member.ppid == own {
+                kill::child(member.pid, signal)
+            } else {
+                kill::exactly(Identified::from(member), signal)
+            };
+            match sent {
                 Ok(()) | Err(Errno::SRCH) => {}
                 Err(errno) => result = result.and(Err(Undelivered { pid: member.pid, errno })),
             }
@@ -218,22 +229,30 @@ impl Tree {
         }
     }
 
-    fn scan(&mut self) {
+    /// Looks the members up anew; whether that could be done. Else they are who they were.
+    fn scan(&mut self) -> bool {
         if self.is_only_dead_main_left() {
             // Looking at every process of a busy machine takes longer than a restart.
-            return self.members.clear();
+            self.members.clear();
+            return true;
         }
-        let world = World::look();
+        let Ok(world) = World::look() else { return false };
+        if !world.processes.contains_key(&world.own) {
+            // Nothing can be seen, not even ourselves.
+            return false;
+        }
         self.ids.forget_stale(&world);
         let inside: BTreeSet<u32> =
-            self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default().into_iter().collect();
+            gather(self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default());
         let members = world.select(|stat| {
             if stat.pid == world.own || self.beside.holds(stat.pid) {
                 return Some(false);
             }
             self.is_member_itself(stat, &world, &inside).then_some(true)
         });
-        self.members = members.into_iter().map(|stat| (stat.pid, stat)).collect();
+        let hidden = self.hidden_children(&world);
+        let members = members.into_iter().chain(hidden);
+        self.members = gather(members.map(|stat| (stat.pid, stat)));
         self.origins.retain(|process, _| world.has(*process));
         for member in self.members.values() {
             for id in [member.group, member.session] {
@@ -242,6 +261,31 @@ impl Tree {
                 }
             }
         }
+        true
+    }
+
+    /// Our own children that `/proc` does not show: another user's where it is mounted with
+    /// `hidepid`. As a mere subreaper all of them are the tree's.
+    fn hidden_children(&self, world: &World) -> Vec<Stat> {
+        if self.orphans != Orphans::AllOurs {
+            return Vec::new();
+        }
+        let children = proc::children(world.own).unwrap_or_default().into_iter();
+        let is_hidden = |pid: &u32| {
+            !world.processes.contains_key(pid)
+                && !self.beside.holds(*pid)
+                && proc::stat(*pid).is_none()
+        };
+        let hidden = |pid| Stat {
+            pid,
+            state: b'?',
+            ppid: world.own,
+            group: 0,
+            session: 0,
+            threads: 1,
+            start_time: 0,
+        };
+        children.filter(is_hidden).map(hidden).collect()
     }
 
     /// Whether the main process has ended and we have no other child: a dead process has none, so
@@ -325,15 +369,25 @@ fn wakes(signal: Signal) -> bool {
     matches!(signal, Signal::Stop | Signal::Term)
 }
 
-/// Adds up the run delay of a changing set of processes.
-#[derive(Default, Debug)]
-struct DelayMeter {
-    total: Duration,
-    calls: u32,
-    last: BTreeMap<Identified, Duration>,
+/// How long a tree has waited within `span`.
+///
+/// The kernel adds a wait only when it is over. Whoever is runnable now may have waited for all the
+/// time in which nothing of the tree ran.
+fn waited(before: Share, now: Share, span: Duration, is_runnable: bool) -> Duration {
+    let ended = now.waited.saturating_sub(before.waited);
+    let idle = span.saturating_sub(now.ran.saturating_sub(before.ran));
+    if is_runnable { ended.max(idle) } else { ended }
 }
 
-impl DelayMeter {
+/// Adds up the shares of a changing set of processes.
+#[derive(Default, Debug)]
+struct ShareMeter {
+    total: Share,
+    calls: u32,
+    last: BTreeMap<Identified, Share>,
+}
+
+impl ShareMeter {
     /// The processes that were measured are over: the next call looks for the new ones.
     fn look_again(&mut self) {
         self.calls = 0;
@@ -344,14 +398,14 @@ impl DelayMeter {
         self.calls.is_multiple_of(64) || (self.calls < 64 && self.calls.is_power_of_two())
     }
 
-    /// What a process had waited before it was first seen does not count.
-    fn sample(&mut self, processes: impl Iterator<Item = Identified>) -> Duration {
-        let now: BTreeMap<Identified, Duration> = processes
-            .filter_map(|process| Some((process, proc::run_delay(process.pid)?)))
-            .collect();
-        for (process, delay) in &now {
-            let before = self.last.get(process).copied().unwrap_or(*delay);
-            self.total += delay.saturating_sub(before);
+    /// What a process had got before it was first seen does not count.
+    fn sample(&mut self, processes: impl Iterator<Item = Identified>) -> Share {
+        let share = |process: Identified| Some((process, proc::share(process.pid)?));
+        let now: BTreeMap<Identified, Share> = gather(processes.filter_map(share));
+        for (process, share) in &now {
+            let before = self.last.get(process).copied().unwrap_or(*share);
+            self.total.ran += share.ran.saturating_sub(before.ran);
+            self.total.waited += share.waited.saturating_sub(before.waited);
         }
         self.last = now;
         self.total

@@ -4,8 +4,11 @@
 //! image may have neither file, in which case numbers still work.
 
 use std::fs;
+use std::io;
 
 use rustix::fs::{Gid, Uid};
+
+use crate::supervisor::Errno;
 
 /// Whom a program becomes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,7 +25,7 @@ pub struct Identity {
     pub home: Option<String>,
 }
 
-/// A user or group that does not exist here.
+/// A user or group that does not exist here, or cannot be looked up.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum UserError {
     /// A user name that `/etc/passwd` does not know.
@@ -31,6 +34,24 @@ pub enum UserError {
     /// A group name that `/etc/group` does not know.
     #[error("there is no group {0:?} in /etc/group; a number works without it")]
     Group(String),
+    /// A file that may be there cannot be read.
+    #[error("cannot read {file}: {}", super::reason(errno.0))]
+    Unreadable {
+        /// Which.
+        file: &'static str,
+        /// Why not.
+        errno: Errno,
+    },
+}
+
+impl UserError {
+    /// The error number that says best what is wrong.
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::User(_) | Self::Group(_) => Errno(libc::EINVAL),
+            Self::Unreadable { errno, .. } => *errno,
+        }
+    }
 }
 
 /// Looks up `user` and `group`; `None` if neither is given.
@@ -41,10 +62,20 @@ pub fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<Identit
     if user.is_none() && group.is_none() {
         return Ok(None);
     }
-    let read = |path| {
-        fs::read(path).map_or_else(|_| String::new(), |b| String::from_utf8_lossy(&b).into_owned())
-    };
-    resolve_in(&read("/etc/passwd"), &read("/etc/group"), user, group).map(Some)
+    resolve_in(&read("/etc/passwd")?, &read("/etc/group")?, user, group).map(Some)
+}
+
+/// A file that is not there is empty. One that cannot be read just now is not: who became a number
+/// without its groups and its home would stay so.
+fn read(file: &'static str) -> Result<String, UserError> {
+    match fs::read(file) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => {
+            let errno = Errno(error.raw_os_error().unwrap_or(libc::EIO));
+            Err(UserError::Unreadable { file, errno })
+        }
+    }
 }
 
 struct Entry<'a> {

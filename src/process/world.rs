@@ -1,9 +1,11 @@
 //! One look at all processes, and the group and session ids by which a tree's members are known.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use super::kill::Identified;
 use super::proc::{self, Stat};
+use crate::gather::gather;
 
 /// All processes that we can see, at about one moment.
 pub(super) struct World {
@@ -14,10 +16,11 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn look() -> Self {
+    /// An error if we have not the means to look at everybody: who is missing may be alive.
+    pub(super) fn look() -> io::Result<Self> {
         let own = std::process::id();
         let mut processes: BTreeMap<u32, Stat> =
-            proc::processes().into_iter().map(|stat| (stat.pid, stat)).collect();
+            gather(proc::processes()?.into_iter().map(|stat| (stat.pid, stat)));
         // A parent that ended while we looked leaves a gap: its children have another one by now.
         let lost: Vec<u32> = processes
             .values()
@@ -31,7 +34,7 @@ impl World {
             };
         }
         let own_ids = processes.get(&own).map_or([0, 0], |stat| [stat.group, stat.session]);
-        Self { own, own_ids, processes }
+        Ok(Self { own, own_ids, processes })
     }
 
     /// The living processes for which `decide` says yes, and what descends from them. It is asked

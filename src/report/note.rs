@@ -56,6 +56,13 @@ pub enum Note {
         /// When it is tried again.
         again_in: Duration,
     },
+    /// Somebody who is neither root nor us has reached the control socket, for the first time.
+    PeerRefused {
+        /// Whose process it is.
+        uid: u32,
+        /// Its pid; 0 if it is in another PID namespace.
+        pid: i32,
+    },
     /// The boot hook was found.
     HookFound {
         /// Where.
@@ -81,6 +88,11 @@ pub enum Note {
         pid: u32,
         /// Its name.
         name: String,
+    },
+    /// It cannot be told whether a process of an earlier run is still there.
+    CannotLook {
+        /// Why not.
+        error: String,
     },
     /// Nothing can be remembered across runs.
     StateNotDurable {
@@ -209,8 +221,10 @@ impl Note {
             Self::ConfigWarning { .. }
             | Self::CannotListen { .. }
             | Self::NoControlSocket { .. }
+            | Self::PeerRefused { .. }
             | Self::HookServes { .. }
             | Self::LeftOverKilled { .. }
+            | Self::CannotLook { .. }
             | Self::StateNotDurable { .. }
             | Self::StateDirInUse { .. }
             | Self::OutputDropping { .. }
@@ -244,6 +258,11 @@ impl fmt::Display for Note {
                 let (path, again_in) = (path.display(), human(*again_in));
                 write!(f, "cannot make the control socket {path}: {error}; again in {again_in}")
             }
+            Self::PeerRefused { uid, pid } => write!(
+                f,
+                "refused uid {uid} (pid {pid}) at the control socket, which is for root and our own \
+                 user only; others are refused without a word"
+            ),
             Self::HookFound { path, by_shell } => {
                 let how = if *by_shell { " (not executable: run by /bin/sh)" } else { "" };
                 write!(f, "the boot hook is {}{how}", path.display())
@@ -257,6 +276,9 @@ impl fmt::Display for Note {
             }
             Self::LeftBehind { pid, name } => {
                 write!(f, "pid {pid} ({name}) could not be ended and is left behind")
+            }
+            Self::CannotLook { error } => {
+                write!(f, "cannot see what an earlier run has left, tried again: {error}")
             }
             Self::StateNotDurable { path, why } => {
                 write!(f, "nothing is remembered across runs: {}: {why}", path.display())
@@ -330,6 +352,7 @@ mod tests {
             Note::Ended { code: 0 },
             Note::ConfigWarning { text: "no probe: hangs are not healed".to_owned() },
             Note::Listening { address },
+            Note::PeerRefused { uid: 65534, pid: 4711 },
             Note::CannotListen { address, holder: None, error: error.clone(), again_in },
             Note::CannotListen { address, holder: holder.clone(), error: error.clone(), again_in },
             Note::NoControlSocket { path: "/run/x/control.sock".into(), error, again_in },
@@ -338,6 +361,7 @@ mod tests {
             Note::HookServes { path: path.clone() },
             Note::LeftOverKilled { pid: 4711, name: name.clone() },
             Note::LeftBehind { pid: 4711, name },
+            Note::CannotLook { error: "too many open files".to_owned() },
             Note::StateNotDurable { path: "/var/lib/rekindle".into(), why: "read-only".to_owned() },
             Note::StateDirInUse { path: "/var/lib/rekindle".into(), holder: "pid 7".to_owned() },
             Note::PortHolder { port: 18789, holder },
@@ -357,6 +381,7 @@ mod tests {
         INFO  rekindle ends with code 0
         WARN  no probe: hangs are not healed
         INFO  metrics and status at http://127.0.0.1:7354
+        WARN  refused uid 65534 (pid 4711) at the control socket, which is for root and our own user only; others are refused without a word
         WARN  cannot listen on 127.0.0.1:7354: address in use; healing goes on without, tried again in 2.0 s
         WARN  cannot listen on 127.0.0.1:7354: address in use, it is held by pid 4711 (node); healing goes on without, tried again in 2.0 s
         WARN  cannot make the control socket /run/x/control.sock: address in use; again in 2.0 s
@@ -365,6 +390,7 @@ mod tests {
         WARN  the hook /etc/openshell/boot.sh is running the service itself; give it as the command
         WARN  killed pid 4711 (node), left over from an earlier run
         ERROR pid 4711 (node) could not be ended and is left behind
+        WARN  cannot see what an earlier run has left, tried again: too many open files
         WARN  nothing is remembered across runs: /var/lib/rekindle: read-only
         WARN  waiting for /var/lib/rekindle, in use by pid 7
         INFO  port 18789 is held by pid 4711 (node)

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::{Answer, Counts, Shared, Status, since_1970};
+use crate::gather::gather;
 use crate::supervisor::{Moment, State};
 use crate::tally::Outage;
 
@@ -122,11 +123,9 @@ impl ServiceReport {
                 how: exit.how.clone(),
                 code: exit.code,
             }),
-            probes: status
-                .probes
-                .iter()
-                .map(|(role, answer)| (*role, AnswerReport::new(now, answer)))
-                .collect(),
+            probes: gather(
+                status.probes.iter().map(|(role, answer)| (*role, AnswerReport::new(now, answer))),
+            ),
             counts: status.counts,
             up_seconds: seconds(sums.up),
             down_seconds: seconds(sums.total().saturating_sub(sums.up + sums.pending)),

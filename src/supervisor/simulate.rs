@@ -78,7 +78,8 @@ struct Fate {
 enum Sickness {
     Crash(Exit),
     Hang,
-    Sick500,
+    /// Every answer is wrong in this way.
+    Wrong(FailKind),
     /// Answers come later and later.
     Leak,
     /// Fails and recovers, never as often in a row as the threshold.
@@ -237,8 +238,12 @@ impl Simulation {
     fn react(&mut self, action: &Action) -> Result<(), String> {
         match *action {
             Action::Sweep => {
-                let port = self.port_holder();
                 let after = self.chance.millis(0, 500);
+                if self.weather == Weather::Rough && self.chance.one_in(3) {
+                    self.news(after, Event::SweepFailed);
+                    return Ok(());
+                }
+                let port = self.port_holder();
                 self.news(after, Event::Swept { port });
             }
             Action::Spawn { program, id, .. } => self.launch(program, id),
@@ -323,7 +328,7 @@ impl Simulation {
                 Exit::OutOfMemory,
             ])),
             2 => Sickness::Hang,
-            3 => Sickness::Sick500,
+            3 => Sickness::Wrong(chance.pick(&[FailKind::BadStatus(500), FailKind::Impostor])),
             4 => Sickness::Leak,
             _ => Sickness::Flap,
         };
@@ -369,7 +374,10 @@ impl Simulation {
         let (mut takes, mut verdict) = self.truth(quick, timeout);
         if self.weather != Weather::Benign {
             match self.chance.below(40) {
-                0 => verdict = Verdict::unknown(self.chance.pick(&[Why::Dns, Why::NoDescriptors])),
+                0 => {
+                    let scarce = [Why::Dns, Why::NoDescriptors, Why::NoResources, Why::NoRoute];
+                    verdict = Verdict::unknown(self.chance.pick(&scarce));
+                }
                 // No answer ever comes.
                 1 => return,
                 // It comes when nobody waits for it any more.
@@ -402,7 +410,7 @@ impl Simulation {
         match (sick_for, self.fate.sickness) {
             (None, _) | (Some(_), Sickness::Crash(_)) => (quick, Verdict::Pass),
             (Some(_), Sickness::Hang) => timed_out,
-            (Some(_), Sickness::Sick500) => (quick, Verdict::Fail(FailKind::BadStatus(500))),
+            (Some(_), Sickness::Wrong(kind)) => (quick, Verdict::Fail(kind)),
             (Some(sick_for), Sickness::Leak) => {
                 let slow = sick_for / 100;
                 if slow >= timeout { timed_out } else { (slow + quick, Verdict::Pass) }
@@ -467,7 +475,7 @@ impl Simulation {
         match self.fate.sickness {
             Sickness::Crash(_) | Sickness::Flap => self.fate.sick_at = None,
             Sickness::Leak => self.fate.sickness = Sickness::Hang,
-            Sickness::Hang | Sickness::Sick500 => {}
+            Sickness::Hang | Sickness::Wrong(_) => {}
         }
         self.fate.sick_at = self.fate.sick_at.filter(|at| *at <= self.now);
         let child = self.world.main.filter(|(program, _)| *program == Program::Child);

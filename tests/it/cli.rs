@@ -1,4 +1,4 @@
-//! The commands that only tell: check, completions, man, help; and the errors of all.
+//! The commands that only tell: check, help; and the errors of all.
 
 use crate::support::{REKINDLE, World};
 
@@ -154,7 +154,7 @@ fn flags_are_checked_like_the_file() {
 #[test]
 fn every_command_has_help_with_an_exit_code_of_0() {
     let world = World::new();
-    for command in ["run", "check", "probe", "demo-gateway", "completions", "man"] {
+    for command in ["run", "check", "probe", "demo-gateway"] {
         let said = rekindle(&world, &[command, "--help"]);
         assert_eq!(said.code, 0);
         assert!(said.stdout.contains(&format!("rekindle {command}")), "{}", said.stdout);
@@ -162,17 +162,4 @@ fn every_command_has_help_with_an_exit_code_of_0() {
     let said = rekindle(&world, &["--help"]);
     assert!(said.stdout.contains("demo-gateway"), "{}", said.stdout);
     assert!(rekindle(&world, &["--version"]).stdout.starts_with("rekindle "));
-}
-
-#[test]
-fn completions_and_the_manual_page_are_printed() {
-    let world = World::new();
-    for shell in ["bash", "zsh", "fish"] {
-        let said = rekindle(&world, &["completions", shell]);
-        assert_eq!(said.code, 0);
-        assert!(said.stdout.contains("demo-gateway"));
-    }
-    let said = rekindle(&world, &["man"]);
-    assert_eq!(said.code, 0);
-    assert!(said.stdout.contains(".TH rekindle"), "{}", said.stdout);
 }

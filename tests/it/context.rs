@@ -110,27 +110,6 @@ fn standard_input_is_empty_and_no_other_descriptor_is_inherited() {
 }
 
 #[test]
-fn a_descriptor_that_we_inherited_goes_no_further() {
-    let world = World::new();
-    let (hook_sees, child_sees) = (world.at("hook-sees"), world.at("child-sees"));
-    let hook = world.write("boot.sh", &format!("readlink /proc/$$/fd/[3-9] > {hook_sees}; true"));
-    let script = format!("readlink /proc/$$/fd/[3-9] > {child_sees}; exec sleep 1000");
-    let run = world.prepare(&Config::script(&script).with(&format!("boot_hook = \"{hook}\"")));
-    let mut command = world.command("sh");
-    let opens = "exec \"$@\" 4< /dev/zero 7< /dev/zero";
-    command.args(["-c", opens, "sh"]).arg(run.get_program()).args(run.get_args());
-    let rekindle = world.start(command);
-    rekindle.wait_up();
-
-    rekindle.wait_state("healthy");
-
-    assert_eq!(world.read("child-sees"), "");
-    let hook_sees = world.lines("hook-sees");
-    assert!(hook_sees.iter().all(|target| !target.contains("/dev/zero")), "{hook_sees:?}");
-    assert!(hook_sees.iter().any(|target| target.contains("memfd")), "{hook_sees:?}");
-}
-
-#[test]
 fn signals_have_their_default_meaning_and_none_is_blocked() {
     // The wait for orphans and pipes must not leak into the child: SIGPIPE and SIGCHLD above all.
     let printed = prints("", "exec grep -E 'Sig(Blk|Ign):' /proc/self/status");
@@ -145,29 +124,6 @@ fn the_child_leads_a_process_group_of_its_own() {
     let printed = prints("", "cut -d' ' -f1,5 /proc/$$/stat");
     let (pid, group) = printed.trim().split_once(' ').expect("two fields");
     assert_eq!(pid, group);
-}
-
-#[test]
-fn a_dropped_user_has_exactly_its_own_groups() {
-    if !(is_root("dropping to another user") && has_tool("setpriv")) {
-        return;
-    }
-    let world = World::new();
-    // The scratch directory is root's, the file the dropped user's.
-    let out = world.write("out", "");
-    std::os::unix::fs::chown(&out, Some(65534), None).expect("chown");
-    let config = Config::script(&format!("id -u > {out}; id -G >> {out}; exec sleep 1000"))
-        .with("user = \"65534\"\ngroup = \"12\"");
-    let run = world.prepare(&config);
-    // We have supplementary groups of our own, which must not be handed down.
-    let mut command = world.command("setpriv");
-    command.args(["--groups", "4,24"]).arg(run.get_program()).args(run.get_args());
-    let rekindle = world.start(command);
-    rekindle.wait_up();
-
-    rekindle.wait_state("healthy");
-
-    assert_eq!(world.read("out"), "65534\n12\n");
 }
 
 #[test]

@@ -17,7 +17,6 @@ mod output;
 mod pid1;
 #[cfg(feature = "planted-faults")]
 mod planted;
-mod port;
 mod probe_command;
 mod probes;
 mod proxy;

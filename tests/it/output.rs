@@ -1,12 +1,6 @@
-//! The child's output arrives unchanged, and nobody who does not read it delays the healing.
+//! The child's output arrives unchanged. What a flood of it does is in `faults/floods.rs`.
 
-use std::fs::File;
-use std::os::fd::OwnedFd;
-
-use crate::crash::served_by;
-use crate::support::http::free_port;
-use crate::support::time::PATIENCE;
-use crate::support::{Config, REKINDLE, Rekindle, Stopwatch, Streams, World, get};
+use crate::support::{Config, World};
 
 #[test]
 fn every_byte_arrives_on_the_stream_that_it_was_written_to() {
@@ -52,59 +46,4 @@ fn where_output_is_inherited_the_child_writes_it_itself() {
 
         assert!(written.starts_with(&target), "{written} rather than {target}");
     }
-}
-
-#[test]
-fn a_flood_of_output_delays_neither_the_healing_nor_our_answers() {
-    let (world, port) = (World::new(), free_port());
-    let nowhere = File::create("/dev/null").expect("a sink");
-    let command = world.prepare(&patient(port));
-    let rekindle = world.start_with(Streams::Stdout(nowhere.into()), command);
-    served_by(&rekindle, port);
-    get(port, "/fault?mode=flood&seconds=2").expect("the demo gateway takes the order");
-
-    heals_and_answers(&rekindle, port);
-}
-
-#[test]
-fn a_stdout_that_is_never_read_delays_neither_the_healing_nor_our_answers() {
-    never_read("stdout", Streams::Stdout);
-}
-
-#[test]
-fn a_stderr_that_is_never_read_delays_neither_the_healing_nor_our_answers() {
-    never_read("stderr", Streams::Stderr);
-}
-
-fn never_read(stream: &str, streams: fn(OwnedFd) -> Streams) {
-    let (world, port) = (World::new(), free_port());
-    let (reader, writer) = std::io::pipe().expect("a pipe");
-    // More than the pipe and the queue to it hold.
-    let script = format!(
-        "head -c 2000000 /dev/zero > /dev/{stream}; exec {REKINDLE} demo-gateway --port {port}"
-    );
-    let config = patient(port).with(&format!("command = [\"/bin/sh\", \"-c\", \"{script}\"]"));
-    let rekindle = world.start_with(streams(writer.into()), world.prepare(&config));
-    served_by(&rekindle, port);
-    rekindle.wait("output is dropped", || {
-        rekindle.count("rekindle_output_dropped_bytes_total", &format!("stream=\"{stream}\"")) > 0
-    });
-
-    heals_and_answers(&rekindle, port);
-    drop(reader);
-}
-
-/// Who writes as fast as it can answers slowly: that is not what these tests are about.
-fn patient(port: u16) -> Config {
-    Config::demo(port).with("probe.liveness.timeout = \"5s\"")
-}
-
-fn heals_and_answers(rekindle: &Rekindle<'_>, port: u16) {
-    let watch = Stopwatch::start();
-    assert_eq!(rekindle.get("/livez").expect("an answer").status, 200);
-    get(port, "/fault?mode=crash").expect("the demo gateway takes the order");
-    rekindle.wait_restarts("signal", 1);
-    served_by(rekindle, port);
-    assert!(watch.elapsed() < PATIENCE / 2);
-    assert_eq!(rekindle.get("/livez").expect("an answer").status, 200);
 }

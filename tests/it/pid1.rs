@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::crash::served_by;
 use crate::support::http::free_port;
-use crate::support::{Config, Rekindle, World, get, has_tool, is_root, processes};
+use crate::support::{Config, Rekindle, World, get, has_tool, processes};
 
 #[test]
 fn it_heals_as_pid_1_and_ends_with_its_own_exit_code() {
@@ -77,18 +77,6 @@ fn it_reaps_what_others_leave_to_it() {
 }
 
 /// Starts it as the init of a PID namespace of its own.
-fn as_pid_1<'w>(world: &'w World, config: &Config) -> Option<Rekindle<'w>> {
-    if !(is_root("a PID namespace") && has_tool("unshare")) {
-        return None;
-    }
-    let run = world.prepare(config);
-    let mut command = world.command("unshare");
-    command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
-    command.arg(run.get_program()).args(run.get_args());
-    let mut rekindle = world.start(command);
-    rekindle.wait_up();
-    let unshare = rekindle.pid();
-    let init = processes::children(unshare).first().copied().expect("unshare has forked");
-    rekindle.is_really(init);
-    Some(rekindle)
+pub(crate) fn as_pid_1<'w>(world: &'w World, config: &Config) -> Option<Rekindle<'w>> {
+    world.run_unshared(config, &["--pid", "--mount-proc"])
 }

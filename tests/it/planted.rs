@@ -111,8 +111,7 @@ fn survives(place: &str, thread: &str) {
     let (world, port) = (World::new(), free_port());
     let talks = format!(
         "(while :; do echo out; echo err >&2; sleep 0.05; done) & \
-         exec {} demo-gateway --port {port}",
-        REKINDLE
+         exec {REKINDLE} demo-gateway --port {port}",
     );
     let config = Config::demo(port).with(&format!("command = [\"/bin/sh\", \"-c\", {talks:?}]"));
     let rekindle = run_with(&world, &config, "panic", place);

@@ -21,56 +21,6 @@ fn an_exec_probe_heals() {
 }
 
 #[test]
-fn an_exec_probe_that_hangs_heals_and_leaves_no_process() {
-    let world = World::new();
-    let sick = world.at("sick");
-    let probe = world.write(
-        "probe.sh",
-        &format!("[ -e {sick} ] || exit 0; sleep 4712 & setsid sleep 4712 & sleep 4712"),
-    );
-    let config = Config::script(&format!("rm -f {sick}; exec sleep 1000"))
-        .probing(&format!("exec = [\"/bin/sh\", \"{probe}\"]"))
-        .with("probe.liveness.timeout = \"300ms\"");
-    let rekindle = world.run(&config);
-    rekindle.wait_state("healthy");
-
-    world.write("sick", "");
-
-    healed(&rekindle, "timeout");
-    assert!(world.processes_like("sleep 4712").is_empty());
-    // A zombie would stay for good, a probe that runs does not.
-    rekindle.wait("only the child is left", || processes::children(rekindle.pid()).len() == 1);
-}
-
-#[test]
-fn an_exec_probe_in_flight_leaves_no_process_when_it_is_given_up() {
-    let world = World::new();
-    let detached = world.at("detached");
-    let probe = format!("setsid sleep 4321 & echo $! >> {detached}; wait");
-    let config = Config::script("exec sleep 1000").with(&format!(
-        r#"
-        settle = "100ms"
-        probe.liveness.exec = ["sh", "-c", "{probe}"]
-        probe.liveness.period = "100ms"
-        probe.liveness.timeout = "20s"
-        "#
-    ));
-    let mut rekindle = world.run(&config);
-    rekindle.wait("the probe has started a process", || world.lines("detached").len() == 1);
-    for child in world.processes_like("sleep 1000") {
-        processes::send(child, Signal::KILL);
-    }
-    rekindle.wait("the next child is probed", || world.lines("detached").len() == 2);
-    let first = world.lines("detached")[0].parse().expect("a pid");
-    rekindle.wait("the first probe's process is gone", || !processes::is_alive(first));
-
-    let (code, _) = rekindle.stop();
-
-    assert_eq!(code, 0);
-    assert!(world.processes_like("sleep 4321").is_empty());
-}
-
-#[test]
 fn an_exec_probe_whose_program_is_missing_harms_nobody() {
     let world = World::new();
     let config = Config::script("exec sleep 1000").with(

@@ -10,9 +10,11 @@
 
 pub(crate) mod config;
 pub(crate) mod fault;
+pub(crate) mod freezer;
 pub(crate) mod http;
 pub(crate) mod processes;
 pub(crate) mod rekindle;
+pub(crate) mod seeded;
 pub(crate) mod stub;
 pub(crate) mod time;
 
@@ -120,6 +122,24 @@ impl World {
         command
     }
 
+    /// `run` started by another program, which executes what its last arguments say.
+    pub(crate) fn wrapped(&self, wrapper: &[&str], run: &Command) -> Command {
+        let mut command = self.command(wrapper[0]);
+        command.args(&wrapper[1..]).arg(run.get_program()).args(run.get_args());
+        command
+    }
+
+    /// `run` after a line of shell, which may change what is inherited.
+    pub(crate) fn after(&self, shell: &str, run: &Command) -> Command {
+        self.wrapped(&["sh", "-c", &format!("{shell} && exec \"$@\""), "sh"], run)
+    }
+
+    /// `run` with mounts of its own, made by a line of shell; nothing where that is not allowed.
+    pub(crate) fn remounted(&self, shell: &str, run: &Command) -> Option<Command> {
+        let allowed = is_root("a mount namespace") && has_tool("unshare");
+        allowed.then(|| self.wrapped(&["unshare", "--mount"], &self.after(shell, run)))
+    }
+
     /// Starts `rekindle run` with this configuration, and waits until it answers (or has ended).
     pub(crate) fn run(&self, config: &Config) -> Rekindle<'_> {
         let rekindle = self.start(self.prepare(config));
@@ -137,6 +157,22 @@ impl World {
         let rekindle = Rekindle::start(self, self.next_run(), command, streams);
         rekindle.wait_up();
         rekindle
+    }
+
+    /// The same in namespaces of its own (flags of `unshare`), unless the machine does not let us.
+    pub(crate) fn run_unshared(&self, config: &Config, flags: &[&str]) -> Option<Rekindle<'_>> {
+        if !(is_root("a namespace") && has_tool("unshare")) {
+            return None;
+        }
+        let run = self.prepare(config);
+        let mut command = self.command("unshare");
+        command.args(flags).args(["--fork", "--kill-child"]);
+        command.arg(run.get_program()).args(run.get_args());
+        let mut rekindle = self.start(command);
+        rekindle.wait_up();
+        let forked = processes::children(rekindle.pid()).first().copied();
+        rekindle.is_really(forked.expect("unshare has forked"));
+        Some(rekindle)
     }
 
     /// Every live process of this test.
@@ -195,9 +231,9 @@ pub(crate) fn has_tool(name: &str) -> bool {
     found
 }
 
-/// Where everything is there (`REKINDLE_REQUIRE_ALL=1`), nothing may be skipped unseen.
+/// Says why a test is skipped; where everything is there (`REKINDLE_REQUIRE_ALL=1`) none may be.
 #[expect(clippy::print_stderr, reason = "the test harness shows it beside the test's name")]
-fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("REKINDLE_REQUIRE_ALL").is_none(), "{why}");
     eprintln!("skipped: {why}");
 }

@@ -2,7 +2,9 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::process::testing::{Started, alone, alone_as_init, root, sh, until};
+use crate::process::testing::{
+    Started, alone, alone_as_init, root, sh, until, with_free_descriptors,
+};
 use crate::process::{Launchable, MARK_VARIABLE, spawn};
 
 fn mark() -> Mark {
@@ -33,8 +35,12 @@ fn launch(tree: &mut Tree, scratch: &Path, mut launchable: Launchable) -> Vec<u3
 }
 
 fn pids_in(scratch: &Path, file: &str) -> Vec<u32> {
-    until(file, || scratch.join(file).exists());
-    let text = fs::read_to_string(scratch.join(file)).expect("readable");
+    let mut text = String::new();
+    // A shell makes the file first, and then writes its line.
+    until(file, || {
+        text = fs::read_to_string(scratch.join(file)).unwrap_or_default();
+        text.ends_with('\n')
+    });
     text.split_whitespace().map(|pid| pid.parse().expect("a pid")).collect()
 }
 
@@ -269,21 +275,45 @@ fn a_process_in_the_middle_of_an_exec_is_asked_again() {
 }
 
 #[test]
-fn the_run_delay_never_shrinks_when_members_come_and_go() {
+fn waits_never_shrink_when_members_come_and_go() {
     with_tree(Orphans::AllOurs, |tree, scratch| {
         let burn = "for i in 1 2 3 4; do (while :; do :; done) & done; echo > ready; wait";
         launch(tree, scratch, sh(burn));
-        let mut last = tree.run_delay();
+        let mut last = tree.share().waited;
         until("they wait for each other", || {
-            let now = tree.run_delay();
+            let now = tree.share().waited;
             assert!(now >= last);
             last = now;
             now > Duration::from_millis(20)
         });
         tree.signal_all(Signal::Kill).expect("allowed");
         until_gone(tree);
-        assert!(tree.run_delay() >= last);
+        assert!(tree.share().waited >= last);
     });
+}
+
+#[test]
+fn a_wait_that_is_not_over_counts_too() {
+    let share = |ran, waited| {
+        let [ran, waited] = [ran, waited].map(Duration::from_millis);
+        Share { ran, waited }
+    };
+    for (now, is_runnable, expected) in [
+        // It slept, but for 10 ms in which it ran.
+        (share(110, 200), false, 0),
+        (share(110, 900), false, 700),
+        // It has not run once, and would like to.
+        (share(100, 200), true, 1000),
+        (share(110, 250), true, 990),
+        // It spins: it has all that it could get.
+        (share(1100, 200), true, 0),
+        (share(400, 900), true, 700),
+        // Members who wait for each other can wait for more than there is.
+        (share(1100, 3200), true, 3000),
+    ] {
+        let waited = waited(share(100, 200), now, Duration::from_secs(1), is_runnable);
+        assert_eq!(waited, Duration::from_millis(expected), "{now:?}");
+    }
 }
 
 #[test]
@@ -326,6 +356,22 @@ fn a_cgroup_holds_what_left_everything_else_and_dies_at_once() {
         tree.cgroup().expect("given").kill();
         until_gone(tree);
         until("it is empty", || tree.cgroup().expect("given").remove().is_ok());
+    });
+}
+
+#[test]
+fn a_tree_that_cannot_be_seen_for_want_of_descriptors_is_not_gone() {
+    with_tree(Orphans::AllOurs, |tree, scratch| {
+        launch(tree, scratch, sh(&format!("{DEAF_ORPHAN} echo > ready")));
+        until("only the orphan is left", || {
+            reap_all(tree);
+            tree.main().is_none()
+        });
+        for free in 0..=2 {
+            assert!(!with_free_descriptors(free, || tree.is_gone()), "{free} descriptors");
+        }
+        tree.signal_all(Signal::Kill).expect("allowed");
+        until_gone(tree);
     });
 }
 

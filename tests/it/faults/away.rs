@@ -1,15 +1,34 @@
-//! A healthy child is never killed because the supervisor itself was away.
+//! A healthy child is never killed because somebody was away: stopped, frozen, starved, or in a
+//! time of its own. A child that really hangs is healed all the same.
+//!
+//! Clocks that jump apart at run time are not here: a time namespace keeps its offsets once somebody
+//! is in it, and only a process with a single thread can join another. That takes a real suspension.
 
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::crash::served_by;
+use crate::support::freezer::Freezer;
 use crate::support::http::free_port;
-use crate::support::{Config, Fault, Part, Rekindle, World, processes, this_test};
+use crate::support::rekindle::WARN;
+use crate::support::{
+    Config, Fault, Part, REKINDLE, Rekindle, Stopwatch, World, has_tool, is_root, processes,
+    this_test,
+};
 
 /// More than threshold × period + timeout of the tests' probes.
 const AWAY: Duration = Duration::from_secs(10);
+
+/// How long supervisor and child are away together.
+const FROZEN: Duration = Duration::from_secs(30);
+
+/// Who are back within a second of each other count as being back together.
+const APART: Duration = Duration::from_millis(900);
+
+/// How long the machine is loaded.
+const LOADED: Duration = Duration::from_mins(1);
 
 #[test]
 fn a_supervisor_that_was_stopped_kills_nothing() {
@@ -18,10 +37,11 @@ fn a_supervisor_that_was_stopped_kills_nothing() {
     let child = served_by(&rekindle, port);
 
     rekindle.signal(Signal::STOP);
-    std::thread::sleep(AWAY);
+    thread::sleep(AWAY);
     rekindle.signal(Signal::CONT);
 
     goes_on(&rekindle, port, child);
+    rekindle.wait_said(&["we were late by", WARN]);
     let row = Fault {
         part: Part::Away,
         fault: "the supervisor is stopped for 10 s",
@@ -32,27 +52,236 @@ fn a_supervisor_that_was_stopped_kills_nothing() {
 }
 
 #[test]
-fn a_supervisor_and_a_child_that_were_stopped_together_go_on_together() {
+fn failures_after_our_own_absence_are_told_as_a_restart_avoided() {
     let (world, port) = (World::new(), free_port());
     let rekindle = world.run(&Config::demo(port));
     let child = served_by(&rekindle, port);
 
     processes::send(child, Signal::STOP);
     rekindle.signal(Signal::STOP);
-    std::thread::sleep(AWAY);
+    thread::sleep(Duration::from_secs(2));
     rekindle.signal(Signal::CONT);
+    // Two probes time out meanwhile, and two failures would restart it.
+    thread::sleep(Duration::from_millis(2300));
     processes::send(child, Signal::CONT);
 
     goes_on(&rekindle, port, child);
+    assert!(avoided(&rekindle, "late") >= 1, "{}", rekindle.story());
     let row = Fault {
         part: Part::Away,
-        fault: "supervisor and child are stopped together for 10 s",
-        injected: "SIGSTOP and SIGCONT to both",
-        outcome: "no restart",
+        fault: "supervisor and child are stopped together, and the child goes on 2.3 s later",
+        injected: "SIGSTOP to both, SIGCONT to one after the other; two failures would restart it",
+        outcome: "the failures are not believed: `late` in metric and log, no restart",
     };
     row.did_no_harm(this_test!());
 }
 
+#[test]
+#[ignore = "takes half a minute"]
+fn a_supervisor_and_a_child_that_were_stopped_together_go_on_together() {
+    in_every_order(|order| {
+        let (world, port) = (World::new(), free_port());
+        let rekindle = world.run(&Config::demo(port));
+        let child = served_by(&rekindle, port);
+
+        processes::send(child, Signal::STOP);
+        rekindle.signal(Signal::STOP);
+        thread::sleep(FROZEN);
+        order.bring_back(|| rekindle.signal(Signal::CONT), || processes::send(child, Signal::CONT));
+
+        goes_on(&rekindle, port, child);
+    });
+    let row = Fault {
+        part: Part::Away,
+        fault: "supervisor and child are stopped together for 30 s",
+        injected: "SIGSTOP to both; SIGCONT to either one first, at once and 0.9 s apart",
+        outcome: "no restart in any order",
+    };
+    row.did_no_harm(this_test!());
+}
+
+#[test]
+#[ignore = "takes half a minute"]
+fn a_supervisor_and_a_child_that_were_frozen_together_go_on_together() {
+    if Freezer::make("trial").is_none() {
+        return;
+    }
+    in_every_order(|order| {
+        let freezer = |whose| Freezer::make(&format!("{}-{whose}", order.name()));
+        let (ours, childs) = (freezer("supervisor"), freezer("child"));
+        let (ours, childs) = (ours.expect("made before"), childs.expect("made before"));
+        let (world, port) = (World::new(), free_port());
+        let rekindle = world.run(&Config::demo(port));
+        let child = served_by(&rekindle, port);
+        ours.take(rekindle.pid());
+        childs.take(child);
+
+        childs.freeze();
+        ours.freeze();
+        thread::sleep(FROZEN);
+        order.bring_back(|| ours.thaw(), || childs.thaw());
+
+        goes_on(&rekindle, port, child);
+    });
+    let row = Fault {
+        part: Part::Away,
+        fault: "supervisor and child are frozen together for 30 s",
+        injected: "`cgroup.freeze` of both; either one thawed first, at once and 0.9 s apart",
+        outcome: "no restart in any order",
+    };
+    row.did_no_harm(this_test!());
+}
+
+#[test]
+#[ignore = "loads the whole machine for a minute"]
+fn children_on_a_machine_under_load_are_left_alone() {
+    if !can_load() {
+        return;
+    }
+    let (world, port) = (World::new(), free_port());
+    let rekindle = world.run(&in_seconds(Config::demo(port)));
+    let child = served_by(&rekindle, port);
+    // Beside it one that gets nearly nothing of the processors: it really misses its probes.
+    let (beside, starved_port) = (World::new(), free_port());
+    let starving = beside.run(&in_seconds(meek(starved_port)));
+    let starved = served_by(&starving, starved_port);
+    let before = [run_delay(child), run_delay(starved)];
+
+    let mut load = load(&world, LOADED);
+    assert_eq!(load.exits_within(LOADED * 2), Some(0), "{}", load.log());
+
+    let waited = [(child, before[0]), (starved, before[1])]
+        .map(|(pid, before)| run_delay(pid).saturating_sub(before));
+    let evidence = format!(
+        "beside the load the child waited {:.1} s for a processor, and a meek one (nice 19) \
+         {:.1} s: {} + {} probes inconclusive, {} + {} restarts avoided",
+        waited[0].as_secs_f64(),
+        waited[1].as_secs_f64(),
+        rekindle.probes("liveness", "inconclusive"),
+        starving.probes("liveness", "inconclusive"),
+        avoided(&rekindle, "starved") + avoided(&rekindle, "late"),
+        avoided(&starving, "starved") + avoided(&starving, "late"),
+    );
+    println!(
+        "{evidence}; timeouts {} {}",
+        rekindle.probes("liveness", "timeout"),
+        starving.probes("liveness", "timeout")
+    );
+    goes_on(&rekindle, port, child);
+    goes_on(&starving, starved_port, starved);
+    assert!(waited[1] > LOADED / 4, "that was no load: {evidence}");
+    let row = Fault {
+        part: Part::Away,
+        fault: "the machine is overloaded for 60 s, with probes of 1 s and a threshold of 2",
+        injected: "`stress-ng --cpu 8` at nice -10; one child at nice 0, one at nice 19",
+        outcome: "`starved` and `late` rounds count for nothing: no restart of either",
+    };
+    row.measured(this_test!(), &evidence);
+}
+
+#[test]
+#[ignore = "loads the whole machine"]
+fn a_child_that_hangs_under_load_is_healed_once_doubt_has_lasted_long_enough() {
+    const MAX_DOUBT: Duration = Duration::from_secs(10);
+    if !can_load() {
+        return;
+    }
+    let (world, port) = (World::new(), free_port());
+    // Its gateway will hang; what spins beside it is runnable all the time and hardly ever runs.
+    let script = format!(
+        "{REKINDLE} demo-gateway --port {port} & echo $! > {pid}; while :; do :; done",
+        pid = world.at("pid")
+    );
+    let probe = format!("http = \"http://127.0.0.1:{port}/health\"");
+    let config = in_seconds(Config::script(&script).probing(&probe));
+    let rekindle = world.run(&config.with("max_doubt = \"10s\""));
+    rekindle.wait_state("healthy");
+    let mut load = load(&world, LOADED);
+    let gateway = world.number("pid").expect("the gateway's pid");
+    rekindle.wait("the load is felt", || rekindle.probes("liveness", "inconclusive") >= 1);
+
+    let watch = Stopwatch::start();
+    processes::send(gateway, Signal::STOP);
+    rekindle.wait_said(&["unhealthy", "taking it down"]);
+    let noticed = watch.elapsed();
+
+    // Two more rounds follow, and what we were late ourselves does not count as doubt.
+    assert!(noticed < MAX_DOUBT * 3, "{noticed:?}; {}", rekindle.story());
+    load.stop();
+    rekindle.wait_state("healthy");
+    let row = Fault {
+        part: Part::Away,
+        fault: "a child really hangs on an overloaded machine",
+        injected: "SIGSTOP under `stress-ng --cpu 8` at nice -10, a starved process beside it",
+        outcome: "its failures are doubted for `max_doubt` (10 s), then it is healed",
+    };
+    row.measured(this_test!(), &format!("taken down after {:.1} s", noticed.as_secs_f64()));
+}
+
+#[test]
+fn clocks_that_have_always_been_apart_are_no_suspension() {
+    let mut recoveries = Vec::new();
+    for (monotonic, boottime) in [("0", "3600"), ("3600", "0"), ("86400", "8640000")] {
+        let (world, port) = (World::new(), free_port());
+        // A suspension that is seen again and again would be doubted for an hour.
+        let config = Config::demo(port).with("max_doubt = \"1h\"");
+        let flags = ["--time", "--monotonic", monotonic, "--boottime", boottime];
+        let Some(rekindle) = world.run_unshared(&config, &flags) else { return };
+        let child = served_by(&rekindle, port);
+
+        let watch = Stopwatch::start();
+        processes::send(child, Signal::STOP);
+        rekindle.wait_restarts("probe_failed", 1);
+        served_by(&rekindle, port);
+        recoveries.push(watch.elapsed());
+
+        assert_eq!(rekindle.all_restarts(), 1);
+        assert!(!rekindle.said(&["suspended"]), "{}", rekindle.story());
+    }
+    let row = Fault {
+        part: Part::Away,
+        fault: "MONOTONIC and BOOTTIME are hours apart, and the child hangs",
+        injected: "`unshare --time --boottime` and `--monotonic`; SIGSTOP to the child",
+        outcome: "the distance is no suspension: the hang is believed and healed",
+    };
+    row.recovered_after(this_test!(), recoveries.into_iter().max().expect("three"));
+}
+
+/// Which of two is brought back first, and how long before the other.
+#[derive(Clone, Copy)]
+struct Order {
+    supervisor_first: bool,
+    apart: Duration,
+}
+
+impl Order {
+    fn bring_back(self, supervisor: impl Fn(), child: impl Fn()) {
+        let (first, second): (&dyn Fn(), &dyn Fn()) =
+            if self.supervisor_first { (&supervisor, &child) } else { (&child, &supervisor) };
+        first();
+        thread::sleep(self.apart);
+        second();
+    }
+
+    fn name(self) -> String {
+        let first = if self.supervisor_first { "supervisor" } else { "child" };
+        format!("{first}-first-{}", self.apart.as_millis())
+    }
+}
+
+/// Does the same in all orders at once: most of it is waiting.
+fn in_every_order(away: impl Fn(Order) + Sync) {
+    thread::scope(|scope| {
+        for supervisor_first in [true, false] {
+            for apart in [Duration::ZERO, APART] {
+                let away = &away;
+                scope.spawn(move || away(Order { supervisor_first, apart }));
+            }
+        }
+    });
+}
+
+/// The same child passes again and again, and was never restarted.
 fn goes_on(rekindle: &Rekindle<'_>, port: u16, child: i32) {
     let passes = rekindle.probes("liveness", "success");
     rekindle.wait("it passes again and again", || {
@@ -60,4 +289,54 @@ fn goes_on(rekindle: &Rekindle<'_>, port: u16, child: i32) {
     });
     assert_eq!(child, served_by(rekindle, port));
     assert_eq!(rekindle.all_restarts(), 0);
+}
+
+/// How many restarts were avoided for this reason: by the metric, and each has its line in the log.
+fn avoided(rekindle: &Rekindle<'_>, why: &str) -> u64 {
+    let lines = || {
+        let why = format!("\"why\":\"{why}\"");
+        let lines = rekindle.lines_with("restart avoided");
+        lines.iter().filter(|line| line.contains(WARN) && line.contains(&why)).count() as u64
+    };
+    let count = || rekindle.count("rekindle_restarts_avoided_total", &format!("why=\"{why}\""));
+    rekindle.wait("log and metric tell the same", || lines() == count());
+    lines()
+}
+
+fn can_load() -> bool {
+    is_root("a negative nice value") && has_tool("stress-ng")
+}
+
+/// The rhythm of a patient operator, and the doubt that is the default.
+fn in_seconds(config: Config) -> Config {
+    config.with(
+        r#"
+        max_doubt = "2m"
+        probe.startup.period = "1s"
+        probe.liveness.period = "1s"
+        "#,
+    )
+}
+
+/// The demo gateway as a process that lets everybody else go first.
+fn meek(port: u16) -> Config {
+    let probe = format!("http = \"http://127.0.0.1:{port}/health\"");
+    let nice = ["nice", "-n", "19", REKINDLE, "demo-gateway", "--port", &port.to_string()];
+    Config::command(&nice).probing(&probe)
+}
+
+/// `stress-ng` with eight busy workers, in front of everybody else.
+fn load(world: &World, span: Duration) -> Rekindle<'_> {
+    let mut command = world.command("nice");
+    command.args(["-n", "-10", "stress-ng", "--cpu", "8", "--timeout"]);
+    command.arg(format!("{}s", span.as_secs()));
+    world.start(command)
+}
+
+/// How long a process has been runnable without running.
+fn run_delay(pid: i32) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat"));
+    let text = text.expect("it lives, and the kernel keeps its schedstat");
+    let waited = text.split(' ').nth(1).and_then(|field| field.parse().ok());
+    Duration::from_nanos(waited.expect("a number of nanoseconds"))
 }

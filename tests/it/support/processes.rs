@@ -66,6 +66,13 @@ pub(crate) fn children(pid: i32) -> Vec<i32> {
     all().into_iter().filter(|other| parent(*other) == Some(pid)).collect()
 }
 
+/// How much memory a process has resident, in kB.
+pub(crate) fn resident_kb(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
+}
+
 /// The command line of a process, with blanks between its arguments.
 pub(crate) fn command_line(pid: i32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

@@ -15,9 +15,7 @@ const NAME: &str = "support::stub::serves_what_a_test_dictates";
 /// Supervises a stub that listens on `address`: a port, or the path of a unix socket.
 pub(crate) fn config(world: &World, address: &str, answers: &str) -> Config {
     let answers = world.write("answers", answers);
-    let own = std::env::current_exe().expect("the test binary has a path");
-    let own = own.to_str().expect("its path is UTF-8");
-    Config::command(&[own, "--exact", NAME, "--nocapture"]).with(&format!(
+    ourselves(NAME).with(&format!(
         r#"
             env.IT_STUB_ADDRESS = "{address}"
             env.IT_STUB_ANSWERS = "{answers}"
@@ -36,6 +34,13 @@ pub(crate) fn stubborn(world: &World, port: u16, answers: &str) -> Config {
 pub(crate) fn probed(world: &World, port: u16, answers: &str) -> Config {
     config(world, &port.to_string(), answers)
         .probing(&format!("http = \"http://127.0.0.1:{port}/health\""))
+}
+
+/// Supervises this test binary, started again for the test of this name.
+pub(crate) fn ourselves(test: &str) -> Config {
+    let own = std::env::current_exe().expect("the test binary has a path");
+    let own = own.to_str().expect("its path is UTF-8");
+    Config::command(&[own, "--exact", test, "--nocapture"])
 }
 
 /// Not a test: the stub's main function, which does nothing unless it is started as the stub.

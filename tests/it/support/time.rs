@@ -1,7 +1,7 @@
 //! Waiting for conditions and measuring spans.
 #![expect(clippy::disallowed_methods, reason = "tests wait in real time")]
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long a condition may take on a busy machine before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,6 +17,11 @@ impl Stopwatch {
     pub(crate) fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
+}
+
+/// The wall clock, by which the log tells times.
+pub(crate) fn wall_time() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Waits until `done`, and fails naming `what` if that takes longer than [`PATIENCE`].

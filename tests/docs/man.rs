@@ -1,14 +1,13 @@
-//! `rekindle man`: the manual page, made from the command line's own description.
+//! The manual page, made from the command line's own description.
 
 use std::io::{self, Write as _};
 
 use clap::CommandFactory as _;
 use clap_mangen::Man;
-
-use super::Cli;
+use rekindle::cli::Cli;
 
 /// One page: the program's, followed by a section for each command.
-pub fn page() -> io::Result<Vec<u8>> {
+pub(crate) fn page() -> io::Result<Vec<u8>> {
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     let mut page = Vec::new();
@@ -31,21 +30,4 @@ pub fn page() -> io::Result<Vec<u8>> {
     whole.render_extra_section(&mut page)?;
     whole.render_version_section(&mut page)?;
     Ok(page)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_page_has_every_command_with_its_options() {
-        let page = String::from_utf8(page().unwrap()).unwrap();
-        for command in Cli::command().get_subcommands() {
-            let heading = format!("\"REKINDLE {}\"", command.get_name().to_uppercase());
-            assert!(page.contains(&heading), "{heading}");
-        }
-        for option in [r"stop\-timeout", r"ready\-after", r"expect\-status"] {
-            assert!(page.contains(option), "{option}");
-        }
-    }
 }

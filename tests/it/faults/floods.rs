@@ -1,0 +1,335 @@
+//! Too much output, output that nobody reads, too many dead: none of it delays the supervision.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::crash::served_by;
+use crate::pid1::as_pid_1;
+use crate::support::http::free_port;
+use crate::support::time::wall_time;
+use crate::support::{
+    Config, Fault, Part, REKINDLE, Rekindle, Stopwatch, Streams, World, get, has_tool, processes,
+    this_test,
+};
+
+const GIGABYTE: u64 = 1_000_000_000;
+
+#[test]
+fn a_gigabyte_of_output_makes_the_loop_late_for_no_more_than_10_ms() {
+    let (world, port) = (World::new(), free_port());
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let count = counted(reader);
+    let done = world.at("done");
+    let go = world.at("go");
+    let flood = format!(
+        "(until test -e {go}; do sleep 0.1; done; head -c {GIGABYTE} /dev/zero; touch {done})"
+    );
+    let script = format!("{flood} & exec {REKINDLE} demo-gateway --port {port}");
+    // Many turns, so that the 99th of a hundred is not the worst of all.
+    let config = patient(port)
+        .with("probe.liveness.period = \"10ms\"")
+        .with(&format!("command = [\"/bin/sh\", \"-c\", \"{script}\"]"));
+    let mut rekindle = world.start_with(Streams::Stdout(writer.into()), world.prepare(&config));
+    rekindle.wait_said(&["it has settled"]);
+
+    let before = Lateness::of(&rekindle);
+    let witness = Witness::start();
+    let watch = Stopwatch::start();
+    world.write("go", "");
+    rekindle.wait("all of it is written", || world.path("done").exists());
+    let took = watch.elapsed();
+    let late = Lateness::of(&rekindle).since(&before);
+
+    assert_eq!(rekindle.all_restarts(), 0);
+    let machine = witness.p99();
+    assert!(late.p99() <= bound(machine), "{late:?}, the machine {machine:?}");
+    // What the pipe still holds is read in the end: the dropped bytes are told before that.
+    let dropped = dropped_once_quiet(&rekindle);
+    assert_eq!(rekindle.stop().0, 0);
+    drop(rekindle);
+    let arrived = count.join().expect("the reader reads");
+    let banner = arrived + dropped - GIGABYTE;
+    assert!(banner < 1000, "{arrived} bytes have arrived, {dropped} were dropped");
+    let row = Fault {
+        part: Part::Floods,
+        fault: "1 GB of output as fast as the child can",
+        injected: "`head -c 1G /dev/zero` beside the gateway, stdout read by a pipe's reader",
+        outcome: "each byte arrives or is counted as dropped, no restart, and the loop's lateness \
+                  stays below 10 ms (p99)",
+    };
+    let figure = format!(
+        "p99 at most {:?} in {} turns (an idle thread beside it: {:.1} ms), {:.0} MB/s, \
+         {dropped} bytes dropped",
+        late.p99(),
+        late.turns,
+        machine.as_secs_f64() * 1000.0,
+        1000.0 / took.as_secs_f64(),
+    );
+    row.measured(this_test!(), &figure);
+}
+
+#[test]
+fn a_flood_of_output_delays_neither_the_healing_nor_our_answers() {
+    let (world, port) = (World::new(), free_port());
+    let nowhere = File::create("/dev/null").expect("a sink");
+    let command = world.prepare(&patient(port));
+    let rekindle = world.start_with(Streams::Stdout(nowhere.into()), command);
+    served_by(&rekindle, port);
+    get(port, "/fault?mode=flood&seconds=2").expect("the demo gateway takes the order");
+
+    let took = heals_and_answers(&rekindle, port);
+    let row = Fault {
+        part: Part::Floods,
+        fault: "a crash in the middle of a flood of output",
+        injected: "the gateway writes as fast as it can, then aborts",
+        outcome: "healed, and `/livez` answers before and after",
+    };
+    row.recovered_after(this_test!(), took);
+}
+
+#[test]
+fn a_stdout_that_is_never_read_delays_neither_the_healing_nor_our_answers() {
+    let took = never_read("stdout", Streams::Stdout);
+    let row = Fault {
+        part: Part::Floods,
+        fault: "nobody reads our stdout any more",
+        injected: "2 MB of the child's output into a pipe without a reader's turn, then a crash",
+        outcome: "what does not fit is dropped and counted; the child, the log, the healing, \
+                  `/livez` and `/metrics` go on",
+    };
+    row.recovered_after(this_test!(), took);
+}
+
+#[test]
+fn a_stderr_that_is_never_read_delays_neither_the_healing_nor_our_answers() {
+    let took = never_read("stderr", Streams::Stderr);
+    let row = Fault {
+        part: Part::Floods,
+        fault: "nobody reads our stderr any more",
+        injected: "the same on stderr, where our own log goes, too",
+        outcome: "the same: what does not fit is dropped and counted, the healing goes on",
+    };
+    row.recovered_after(this_test!(), took);
+}
+
+#[test]
+fn ten_thousand_orphans_are_reaped_and_the_childs_death_among_them_is_seen_at_once() {
+    if !(has_tool("nsenter") && has_tool("perl")) {
+        return;
+    }
+    let world = World::new();
+    let Some(rekindle) = as_pid_1(&world, &Config::script("exec sleep 1000")) else { return };
+    let alone = notices_the_death(&rekindle, only_child(&rekindle));
+    rekindle.wait_restarts("signal", 1);
+
+    let child = only_child(&rekindle);
+    let mut flood = orphans(&world, rekindle.pid());
+    rekindle.wait("half of them were left to us", || world.path("half").exists());
+    let among_them = notices_the_death(&rekindle, child);
+
+    assert_eq!(flood.wait_exit(), 0);
+    let watch = Stopwatch::start();
+    rekindle.wait("all are reaped", || processes::children(rekindle.pid()).len() == 1);
+    let reaped = watch.elapsed();
+    let most = alone + Duration::from_millis(50);
+    assert!(among_them <= most, "{among_them:?}, without orphans {alone:?}");
+    rekindle.wait_state("healthy");
+    assert_eq!(rekindle.restarts("signal"), 2);
+    let row = Fault {
+        part: Part::Floods,
+        fault: "10,000 orphans of others, and the child dies among them",
+        injected: "as PID 1: ten processes leave 1,000 zombies each within seconds; SIGKILL to \
+                   the child in the middle of it",
+        outcome: "all are reaped; the child's death is noticed no more than 50 ms later than \
+                  without them, and it is healed",
+    };
+    let figure = format!(
+        "noticed after {:.1} ms (alone {:.1} ms); all reaped {:.2} s after the last",
+        among_them.as_secs_f64() * 1000.0,
+        alone.as_secs_f64() * 1000.0,
+        reaped.as_secs_f64(),
+    );
+    row.measured(this_test!(), &figure);
+}
+
+/// Strangers in the namespace of `init` leave ten times a thousand zombies to it; `half` is there
+/// when half of them are dead.
+fn orphans(world: &World, init: i32) -> Rekindle<'_> {
+    let half = world.at("half");
+    let script = format!(
+        "for my $wave (1..10) {{
+            my $parent = fork // die;
+            if (!$parent) {{
+                for (1..1000) {{ my $one = fork // die; exit 0 if !$one; }}
+                exit 0;
+            }}
+            waitpid $parent, 0;
+            if ($wave == 5) {{ open my $file, '>', '{half}' or die; }}
+        }}"
+    );
+    let mut exec = world.command("nsenter");
+    exec.args(["--target", &init.to_string(), "--pid", "perl", "-e", &script]);
+    world.start(exec)
+}
+
+/// The child, while nothing else is the supervisor's to reap.
+fn only_child(rekindle: &Rekindle<'_>) -> i32 {
+    rekindle.wait_state("healthy");
+    let children = processes::children(rekindle.pid());
+    assert_eq!(children.len(), 1, "{children:?}");
+    children[0]
+}
+
+/// Kills the child; how long it takes until our log tells of its death.
+fn notices_the_death(rekindle: &Rekindle<'_>, child: i32) -> Duration {
+    let told = || rekindle.lines_with("it was killed by signal 9");
+    let before = told().len();
+    let killed = wall_time();
+    processes::send(child, Signal::KILL);
+    rekindle.wait("the death is told", || told().len() > before);
+    let line: serde_json::Value = serde_json::from_str(&told()[before]).expect("a line of JSON");
+    let time = line["time"].as_str().expect("a time");
+    let time = humantime::parse_rfc3339(time).expect("a time");
+    // The log cuts a time to milliseconds.
+    time.duration_since(killed).unwrap_or_default()
+}
+
+fn never_read(stream: &str, streams: fn(OwnedFd) -> Streams) -> Duration {
+    let (world, port) = (World::new(), free_port());
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    // More than the pipe and the queue to it hold.
+    let script = format!(
+        "head -c 2000000 /dev/zero > /dev/{stream}; exec {REKINDLE} demo-gateway --port {port}"
+    );
+    let config = patient(port).with(&format!("command = [\"/bin/sh\", \"-c\", \"{script}\"]"));
+    let rekindle = world.start_with(streams(writer.into()), world.prepare(&config));
+    served_by(&rekindle, port);
+    rekindle.wait("output is dropped", || {
+        rekindle.count("rekindle_output_dropped_bytes_total", &format!("stream=\"{stream}\"")) > 0
+    });
+
+    let took = heals_and_answers(&rekindle, port);
+    if stream == "stdout" {
+        // The log is another stream, and goes on.
+        rekindle.wait_said(&["restart", "\"reason\":\"signal\""]);
+    }
+    drop(reader);
+    took
+}
+
+/// Who writes as fast as it can answers slowly: that is not what these tests are about.
+fn patient(port: u16) -> Config {
+    Config::demo(port).with("probe.liveness.timeout = \"5s\"")
+}
+
+fn heals_and_answers(rekindle: &Rekindle<'_>, port: u16) -> Duration {
+    assert_eq!(rekindle.get("/livez").expect("an answer").status, 200);
+    let watch = Stopwatch::start();
+    get(port, "/fault?mode=crash").expect("the demo gateway takes the order");
+    rekindle.wait_restarts("signal", 1);
+    served_by(rekindle, port);
+    let took = watch.elapsed();
+    assert_eq!(rekindle.get("/livez").expect("an answer").status, 200);
+    assert_eq!(rekindle.get("/metrics").expect("a page").status, 200);
+    took
+}
+
+/// Reads everything that comes, and counts it.
+fn counted(mut from: std::io::PipeReader) -> JoinHandle<u64> {
+    std::thread::spawn(move || {
+        let (mut buffer, mut sum) = (vec![0; 1 << 20], 0);
+        while let Ok(read @ 1..) = from.read(&mut buffer) {
+            sum += read as u64;
+        }
+        sum
+    })
+}
+
+/// The number of dropped bytes of stdout, once no more are being dropped.
+fn dropped_once_quiet(rekindle: &Rekindle<'_>) -> u64 {
+    rekindle.wait("dropping is over", || {
+        rekindle.lines_with("dropping output").len() == rekindle.lines_with("dropped ").len()
+    });
+    rekindle.count("rekindle_output_dropped_bytes_total", "stream=\"stdout\"")
+}
+
+/// How late the loop was: how many turns were late by no more than each bound, in seconds.
+#[derive(Debug)]
+struct Lateness {
+    within: Vec<(&'static str, u64)>,
+    turns: u64,
+}
+
+impl Lateness {
+    fn of(rekindle: &Rekindle<'_>) -> Self {
+        const BOUNDS: &[&str] = &["0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "1"];
+        let page = rekindle.get("/metrics").expect("a page").body;
+        let turns = |series: &str| {
+            let series = format!("rekindle_loop_lag_seconds_{series} ");
+            let value = page.lines().find_map(|line| line.strip_prefix(&*series));
+            value.expect("it is on the page").parse::<u64>().expect("a whole number")
+        };
+        let within = |bound: &&'static str| (*bound, turns(&format!("bucket{{le=\"{bound}\"}}")));
+        Self { within: BOUNDS.iter().map(within).collect(), turns: turns("count") }
+    }
+
+    fn since(mut self, before: &Self) -> Self {
+        for ((_, now), (_, then)) in self.within.iter_mut().zip(&before.within) {
+            *now -= then;
+        }
+        self.turns -= before.turns;
+        self
+    }
+
+    /// The bound that 99 of a hundred turns have kept.
+    fn p99(&self) -> Duration {
+        let kept = |(_, within): &&(_, u64)| within * 100 >= self.turns * 99;
+        let bound = self.within.iter().find(kept).map_or("10", |(bound, _)| bound);
+        Duration::from_secs_f64(bound.parse().expect("a number"))
+    }
+}
+
+/// A thread that only sleeps, as a measure of how late anybody is woken on this machine just now.
+struct Witness {
+    over: Arc<AtomicBool>,
+    late: JoinHandle<Vec<Duration>>,
+}
+
+impl Witness {
+    fn start() -> Self {
+        const NAP: Duration = Duration::from_millis(5);
+        let over = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&over);
+        let late = std::thread::spawn(move || {
+            let mut late = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let watch = Stopwatch::start();
+                std::thread::sleep(NAP);
+                late.push(watch.elapsed().saturating_sub(NAP));
+            }
+            late
+        });
+        Self { over, late }
+    }
+
+    fn p99(self) -> Duration {
+        self.over.store(true, Ordering::Relaxed);
+        let mut late = self.late.join().expect("it sleeps");
+        late.sort();
+        late[late.len() * 99 / 100]
+    }
+}
+
+/// How late the loop may be: 10 ms, and on a machine that is busy with other things what these cost
+/// an idle thread, too.
+fn bound(machine: Duration) -> Duration {
+    const OURS: Duration = Duration::from_millis(10);
+    if machine < OURS / 2 { OURS } else { OURS + 2 * machine }
+}
