@@ -36,8 +36,8 @@ use crate::process::{Mark, Orphans, Registry, Tree, instance::Record};
 use crate::report::{Note, Reporter};
 use crate::state::{Keeper, Recorder};
 use crate::supervisor::{
-    Action, Dice, Event, Fact, Incarnation, Moment, Outcome, Program, Role, Signal, Start,
-    Supervisor,
+    Action, Dice, Errno, Event, Fact, Incarnation, Launch, Moment, Outcome, Program, Reason, Role,
+    Signal, Start, Supervisor,
 };
 
 use alarm::Alarm;
@@ -283,7 +283,11 @@ impl Driver {
                 {
                     port.before_launch(&mut self.tree.borrow_mut());
                 }
-                let launched = self.launcher.launch(program, why, outage, &self.tree);
+                let launched = if self.is_planted_to_fail(why) {
+                    Err(NotLaunched { errno: Errno(libc::EPERM), text: "planted".to_owned() })
+                } else {
+                    self.launcher.launch(program, why, outage, &self.tree)
+                };
                 self.launched(program, id, launched);
             }
             Action::Signal { id, to, signal } => self.signal(id, to, signal),
@@ -306,6 +310,12 @@ impl Driver {
                 self.outcome = Some(outcome);
             }
         }
+    }
+
+    /// A planted fault: nothing is ever started again. A drill must notice.
+    fn is_planted_to_fail(&self, why: Launch) -> bool {
+        let again = why.reason != Reason::Start || !self.earlier.is_empty();
+        again && planted::is_planted("no-healing")
     }
 
     /// What an edge adds to a fact.

@@ -150,6 +150,13 @@ impl Instance {
     }
 }
 
+/// Whether a supervisor holds the lock of this state directory. Nothing is created or kept.
+pub fn is_locked(directory: &Path) -> bool {
+    // Without a lock file, or one that we may not open, nobody is known to hold it.
+    let Ok(lock) = fs::File::open(directory.join(LOCK)) else { return false };
+    matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock))
+}
+
 /// Where launches are recorded. May be sent to the thread that writes.
 #[derive(Debug)]
 pub struct Records {

@@ -5,6 +5,7 @@ mod cli;
 mod context;
 mod crash;
 mod demo;
+mod drill;
 mod exits;
 mod faults;
 mod handover;
