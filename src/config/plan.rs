@@ -10,6 +10,7 @@ use humantime::format_duration;
 use super::{Config, Service};
 use crate::gather::gather;
 use crate::supervisor::{ExitAction, Policy, ProbePolicy, RestartPolicy};
+use crate::text::one_line;
 
 /// What would happen when, for people.
 pub fn plan(config: &Config) -> String {
@@ -36,7 +37,7 @@ fn of_service(service: &Service) -> String {
         let waits = format!("the first launch waits for a share of {}", format_duration(splay));
         lines.insert(2, ("the host boots", waits));
     }
-    let lines = lines.iter().map(|(subject, plan)| format!("{subject:<17}{plan}\n"));
+    let lines = lines.iter().map(|(subject, plan)| format!("{subject:<17}{}\n", one_line(plan)));
     lines.collect::<Vec<_>>().concat()
 }
 

@@ -156,6 +156,18 @@ mod tests {
     }
 
     #[test]
+    fn a_program_whose_name_is_not_utf8_is_read_like_any_other() {
+        use std::os::unix::ffi::OsStrExt;
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join(std::ffi::OsStr::from_bytes(b"\xe6\x97"));
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+        let mut child = std::process::Command::new(program).arg("60").spawn().unwrap();
+        let usage = Usage::of_tree(child.id());
+        child.kill().and_then(|()| child.wait()).unwrap();
+        assert!(usage.is_some());
+    }
+
+    #[test]
     fn a_pid_that_does_not_exist_has_no_reading() {
         assert_eq!(Usage::of_tree(u32::MAX), None);
     }

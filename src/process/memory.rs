@@ -64,11 +64,16 @@ impl OomKills {
 fn file_of(pid: u32) -> Option<PathBuf> {
     let groups = proc::text(format!("/proc/{pid}/cgroup"))?;
     let mounts = proc::text("/proc/self/mountinfo")?;
+    [("memory", "memory.oom_control"), ("", "memory.events")]
+        .into_iter()
+        .find_map(|(of, name)| nearest(&place(&groups, &mounts, of)?, name))
+}
+
+/// The group's own file, or that of the next one above: in version 2 a group may be without the
+/// controller (as ours is that we make for the tree), and is then counted there.
+fn nearest(directory: &Path, name: &str) -> Option<PathBuf> {
     let counts = |file: &PathBuf| fs::read_to_string(file).is_ok_and(|text| count(&text).is_some());
-    [("memory", "memory.oom_control"), ("", "memory.events")].into_iter().find_map(|(of, name)| {
-        let directory = place(&groups, &mounts, of)?;
-        Some(directory.join(Path::new(name))).filter(counts)
-    })
+    directory.ancestors().map(|group| group.join(name)).find(counts)
 }
 
 /// The number behind `oom_kill` in either file.
@@ -116,6 +121,20 @@ mod tests {
             }
             assert_eq!(kills.explain(Exit::Signal(9)), exit, "{gave_sign}");
         }
+    }
+
+    #[test]
+    fn a_group_without_the_controller_is_counted_in_the_next_one_above() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (above, ours) = (dir.path().join("box"), dir.path().join("box/ours"));
+        fs::create_dir_all(&ours).expect("directories are made");
+        assert_eq!(nearest(&ours, "memory.events"), None);
+        for group in [dir.path(), &above] {
+            fs::write(group.join("memory.events"), "oom_kill 0\n").expect("written");
+        }
+        assert_eq!(nearest(&ours, "memory.events"), Some(above.join("memory.events")));
+        fs::write(ours.join("memory.events"), "oom_kill 0\n").expect("written");
+        assert_eq!(nearest(&ours, "memory.events"), Some(ours.join("memory.events")));
     }
 
     #[test]

@@ -113,7 +113,28 @@ def descendants(pid):
     return found
 
 
-class Rekindle:
+class Metrics:
+    """What a supervisor tells on the page of metrics that `page()` fetches."""
+
+    def metrics(self):
+        """The scraped samples: `name{labels}` as printed, to value."""
+        lines = [line for line in self.page().splitlines() if line and not line.startswith("#")]
+        return {name: float(value) for name, _, value in (l.rpartition(" ") for l in lines)}
+
+    def metric(self, family, **labels):
+        """The sum of a family's samples that carry these labels."""
+        wanted = [f'{name}="{value}"' for name, value in labels.items()]
+        samples = [value for sample, value in self.metrics().items()
+                   if re.split("[{]", sample)[0] == family and all(w in sample for w in wanted)]
+        check(samples, f"no sample of {family} with {labels} on /metrics")
+        return sum(samples)
+
+    def settled(self):
+        """Whether the last outage is over: the first pass has lasted."""
+        return self.metric("rekindle_outage_start_timestamp_seconds") == 0
+
+
+class Rekindle(Metrics):
     """A `rekindle run` with its log in a file; ended, with all that it started, on leaving."""
 
     def __init__(self, scratch, *arguments, env=None):
@@ -147,19 +168,8 @@ class Rekindle:
         self.seen.update(found)
         return found
 
-    def metrics(self):
-        """The scraped samples: `name{labels}` as printed, to value."""
-        _, text = get(f"{self.base}/metrics")
-        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-        return {name: float(value) for name, _, value in (l.rpartition(" ") for l in lines)}
-
-    def metric(self, family, **labels):
-        """The sum of a family's samples that carry these labels."""
-        wanted = [f'{name}="{value}"' for name, value in labels.items()]
-        samples = [value for sample, value in self.metrics().items()
-                   if re.split("[{]", sample)[0] == family and all(w in sample for w in wanted)]
-        check(samples, f"no sample of {family} with {labels} on /metrics")
-        return sum(samples)
+    def page(self):
+        return get(f"{self.base}/metrics")[1]
 
     def status(self):
         return json.loads(get(f"{self.base}/status")[1])
@@ -170,10 +180,6 @@ class Rekindle:
 
     def ready(self):
         return self.alive() and get(f"{self.base}/readyz")[0] == 200
-
-    def settled(self):
-        """Whether the last outage is over: the first pass has lasted."""
-        return self.metric("rekindle_outage_start_timestamp_seconds") == 0
 
     def tail(self, lines=40):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

@@ -319,7 +319,7 @@ fn a_wait_that_is_not_over_counts_too() {
 #[test]
 fn a_socket_is_held_by_the_member_that_has_it() {
     with_tree(Orphans::AllOurs, |tree, scratch| {
-        let script = "exec python3 -c 'import socket,time\ns=socket.create_server((\"127.0.0.1\",0))\nopen(\"p\",\"w\").write(str(s.getsockname()[1]))\nimport os\nos.rename(\"p\",\"ready\")\ntime.sleep(60)'";
+        let script = "exec python3 -c 'import socket,time\ns=socket.create_server((\"127.0.0.1\",0))\nopen(\"p\",\"w\").write(str(s.getsockname()[1])+chr(10))\nimport os\nos.rename(\"p\",\"ready\")\ntime.sleep(60)'";
         let port = launch(tree, scratch, sh(script))[0];
         let listeners = proc::listeners().expect("/proc/net/tcp");
         let found =

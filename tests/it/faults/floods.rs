@@ -3,8 +3,6 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,7 +11,7 @@ use rustix::process::Signal;
 use crate::crash::served_by;
 use crate::pid1::as_pid_1;
 use crate::support::http::free_port;
-use crate::support::time::wall_time;
+use crate::support::time::{Witness, holds_within, wall_time};
 use crate::support::{
     Config, Fault, Part, REKINDLE, Rekindle, Stopwatch, Streams, World, get, has_tool, processes,
     this_test,
@@ -43,13 +41,15 @@ fn a_gigabyte_of_output_makes_the_loop_late_for_no_more_than_10_ms() {
     let witness = Witness::start();
     let watch = Stopwatch::start();
     world.write("go", "");
-    rekindle.wait("all of it is written", || world.path("done").exists());
+    let written = || world.path("done").exists();
+    assert!(holds_within(Duration::from_mins(5), written), "{}", rekindle.story());
     let took = watch.elapsed();
     let late = Lateness::of(&rekindle).since(&before);
 
     assert_eq!(rekindle.all_restarts(), 0);
-    let machine = witness.p99();
-    assert!(late.p99() <= bound(machine), "{late:?}, the machine {machine:?}");
+    let machine = witness.lateness();
+    let most = Duration::from_millis(10) + machine.allowance();
+    assert!(late.p99() <= most, "{late:?}, {machine:?}");
     // What the pipe still holds is read in the end: the dropped bytes are told before that.
     let dropped = dropped_once_quiet(&rekindle);
     assert_eq!(rekindle.stop().0, 0);
@@ -62,14 +62,14 @@ fn a_gigabyte_of_output_makes_the_loop_late_for_no_more_than_10_ms() {
         fault: "1 GB of output as fast as the child can",
         injected: "`head -c 1G /dev/zero` beside the gateway, stdout read by a pipe's reader",
         outcome: "each byte arrives or is counted as dropped, no restart, and the loop's lateness \
-                  stays below 10 ms (p99)",
+                  stays below 10 ms (p99), besides what the machine costs an idle thread",
     };
     let figure = format!(
         "p99 at most {:?} in {} turns (an idle thread beside it: {:.1} ms), {:.0} MB/s, \
          {dropped} bytes dropped",
         late.p99(),
         late.turns,
-        machine.as_secs_f64() * 1000.0,
+        machine.p99.as_secs_f64() * 1000.0,
         1000.0 / took.as_secs_f64(),
     );
     row.measured(this_test!(), &figure);
@@ -130,6 +130,7 @@ fn ten_thousand_orphans_are_reaped_and_the_childs_death_among_them_is_seen_at_on
     rekindle.wait_restarts("signal", 1);
 
     let child = only_child(&rekindle);
+    let witness = Witness::start();
     let mut flood = orphans(&world, rekindle.pid());
     rekindle.wait("half of them were left to us", || world.path("half").exists());
     let among_them = notices_the_death(&rekindle, child);
@@ -138,8 +139,9 @@ fn ten_thousand_orphans_are_reaped_and_the_childs_death_among_them_is_seen_at_on
     let watch = Stopwatch::start();
     rekindle.wait("all are reaped", || processes::children(rekindle.pid()).len() == 1);
     let reaped = watch.elapsed();
-    let most = alone + Duration::from_millis(50);
-    assert!(among_them <= most, "{among_them:?}, without orphans {alone:?}");
+    let machine = witness.lateness();
+    let most = alone + Duration::from_millis(50) + machine.allowance();
+    assert!(among_them <= most, "{among_them:?}, without orphans {alone:?}, {machine:?}");
     rekindle.wait_state("healthy");
     assert_eq!(rekindle.restarts("signal"), 2);
     let row = Fault {
@@ -148,7 +150,7 @@ fn ten_thousand_orphans_are_reaped_and_the_childs_death_among_them_is_seen_at_on
         injected: "as PID 1: ten processes leave 1,000 zombies each within seconds; SIGKILL to \
                    the child in the middle of it",
         outcome: "all are reaped; the child's death is noticed no more than 50 ms later than \
-                  without them, and it is healed",
+                  without them (besides what the machine costs an idle thread), and it is healed",
     };
     let figure = format!(
         "noticed after {:.1} ms (alone {:.1} ms); all reaped {:.2} s after the last",
@@ -294,42 +296,4 @@ impl Lateness {
         let bound = self.within.iter().find(kept).map_or("10", |(bound, _)| bound);
         Duration::from_secs_f64(bound.parse().expect("a number"))
     }
-}
-
-/// A thread that only sleeps, as a measure of how late anybody is woken on this machine just now.
-struct Witness {
-    over: Arc<AtomicBool>,
-    late: JoinHandle<Vec<Duration>>,
-}
-
-impl Witness {
-    fn start() -> Self {
-        const NAP: Duration = Duration::from_millis(5);
-        let over = Arc::new(AtomicBool::new(false));
-        let stop = Arc::clone(&over);
-        let late = std::thread::spawn(move || {
-            let mut late = Vec::new();
-            while !stop.load(Ordering::Relaxed) {
-                let watch = Stopwatch::start();
-                std::thread::sleep(NAP);
-                late.push(watch.elapsed().saturating_sub(NAP));
-            }
-            late
-        });
-        Self { over, late }
-    }
-
-    fn p99(self) -> Duration {
-        self.over.store(true, Ordering::Relaxed);
-        let mut late = self.late.join().expect("it sleeps");
-        late.sort();
-        late[late.len() * 99 / 100]
-    }
-}
-
-/// How late the loop may be: 10 ms, and on a machine that is busy with other things what these cost
-/// an idle thread, too.
-fn bound(machine: Duration) -> Duration {
-    const OURS: Duration = Duration::from_millis(10);
-    if machine < OURS / 2 { OURS } else { OURS + 2 * machine }
 }
