@@ -7,19 +7,25 @@
 //! followed, and nothing here decides what the state means.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::begin::{Found, State};
+use crate::planted::is_planted;
 use crate::process::instance::is_ours_alone;
 
 const FILE: &str = "state.json";
 const PREDECESSOR: &str = "state.json.old";
 const NEW_FILE: &str = "state.json.new";
 const ASIDE: &str = ".bad";
+
+/// Carelessness that `tests/system/qemu/power` has to catch.
+const NO_FSYNC: &str = "no-fsync";
+const NO_DIRECTORY_FSYNC: &str = "no-directory-fsync";
+const IN_PLACE: &str = "no-rename";
 
 const VERSION: &str = "1";
 
@@ -112,23 +118,42 @@ impl Store {
     /// Puts `state` in the place of what is there. Once this has returned `Ok`, it outlives a
     /// power cut.
     pub fn replace(&mut self, state: &State) -> io::Result<()> {
-        let at = &self.directory;
+        let (at, content) = (&self.directory, encode(state));
+        if is_planted(IN_PLACE) {
+            return self.overwrite(&content);
+        }
         // A fresh file, whatever somebody may have left under its name.
         rustix::fs::unlinkat(at, NEW_FILE, AtFlags::empty()).ok();
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(at, NEW_FILE, flags, Mode::RUSR | Mode::WUSR)?;
-        let mut file = File::from(file);
-        file.write_all(&encode(state))?;
-        file.sync_all()?;
+        let mut file = self.open_to_write(NEW_FILE, OFlags::EXCL)?;
+        file.write_all(&content)?;
+        if !is_planted(NO_FSYNC) {
+            file.sync_all()?;
+        }
         // Put back only by success: until then nobody knows what is there.
         if std::mem::take(&mut self.is_good) {
             rustix::fs::renameat(at, FILE, at, PREDECESSOR)?;
         }
         rustix::fs::renameat(at, NEW_FILE, at, FILE)?;
-        rustix::fs::fsync(at)?;
+        if !is_planted(NO_DIRECTORY_FSYNC) {
+            rustix::fs::fsync(at)?;
+        }
         self.is_good = true;
         Ok(())
+    }
+
+    fn open_to_write(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(rustix::fs::openat(&self.directory, name, flags, mode)?.into())
+    }
+
+    /// What a careless writer would do instead; for tests only.
+    fn overwrite(&self, content: &[u8]) -> io::Result<()> {
+        let mut file = self.open_to_write(FILE, OFlags::empty())?;
+        file.write_all(content)?;
+        let end = file.stream_position()?;
+        file.set_len(end)?;
+        file.sync_all()
     }
 
     /// What the directory is on, if that does not outlive the sandbox.
