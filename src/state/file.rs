@@ -40,6 +40,8 @@ const VOLATILE: &[(u64, &str)] = &[
 #[derive(Debug)]
 pub struct Store {
     directory: OwnedFd,
+    /// The file may become the predecessor: it was read, or written, without a fault.
+    is_good: bool,
 }
 
 /// What is wrong with a file.
@@ -58,18 +60,21 @@ enum Bad {
 impl Store {
     /// The files in `directory`.
     pub fn new(directory: impl AsFd) -> io::Result<Self> {
-        Ok(Self { directory: directory.as_fd().try_clone_to_owned()? })
+        Ok(Self { directory: directory.as_fd().try_clone_to_owned()?, is_good: false })
     }
 
     /// What is there, and a warning for each file that was of no use.
-    pub fn read(&self) -> (Found, Vec<String>) {
+    pub fn read(&mut self) -> (Found, Vec<String>) {
         let mut warnings = Vec::new();
         for (name, instead) in
             [(FILE, "the one before it is used"), (PREDECESSOR, "what was counted starts over")]
         {
             match self.read_file(name) {
                 Ok(None) => {}
-                Ok(Some(state)) => return (Found::State(state), warnings),
+                Ok(Some(state)) => {
+                    self.is_good = name == FILE;
+                    return (Found::State(state), warnings);
+                }
                 Err(bad) => {
                     warnings.push(format!("{name} {bad}{}; {instead}", self.move_aside(name)));
                 }
@@ -81,6 +86,8 @@ impl Store {
     /// Keeps a file of no use for whoever wants to know; says where it is, if that could be done.
     fn move_aside(&self, name: &str) -> String {
         let aside = format!("{name}{ASIDE}");
+        // Nothing can be moved to where a directory is.
+        rustix::fs::unlinkat(&self.directory, &*aside, AtFlags::REMOVEDIR).ok();
         let moved = rustix::fs::renameat(&self.directory, name, &self.directory, &*aside);
         moved.map_or_else(|_| String::new(), |()| format!(" and was moved to {aside}"))
     }
@@ -104,7 +111,7 @@ impl Store {
 
     /// Puts `state` in the place of what is there. Once this has returned `Ok`, it outlives a
     /// power cut.
-    pub fn replace(&self, state: &State) -> io::Result<()> {
+    pub fn replace(&mut self, state: &State) -> io::Result<()> {
         let at = &self.directory;
         // A fresh file, whatever somebody may have left under its name.
         rustix::fs::unlinkat(at, NEW_FILE, AtFlags::empty()).ok();
@@ -114,12 +121,14 @@ impl Store {
         let mut file = File::from(file);
         file.write_all(&encode(state))?;
         file.sync_all()?;
-        match rustix::fs::renameat(at, FILE, at, PREDECESSOR) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(errno) => return Err(errno.into()),
+        // Put back only by success: until then nobody knows what is there.
+        if std::mem::take(&mut self.is_good) {
+            rustix::fs::renameat(at, FILE, at, PREDECESSOR)?;
         }
         rustix::fs::renameat(at, NEW_FILE, at, FILE)?;
-        Ok(rustix::fs::fsync(at)?)
+        rustix::fs::fsync(at)?;
+        self.is_good = true;
+        Ok(())
     }
 
     /// What the directory is on, if that does not outlive the sandbox.
@@ -267,7 +276,7 @@ mod tests {
     #[test]
     fn the_last_write_is_found_or_the_one_before_it_and_the_bad_one_is_kept_aside() {
         let scratch = tempfile::tempdir().unwrap();
-        let store = store(scratch.path());
+        let mut store = store(scratch.path());
         assert_eq!(store.read(), (Found::Nothing, vec![]));
         store.replace(&state("a")).unwrap();
         store.replace(&state("b")).unwrap();
@@ -296,6 +305,13 @@ mod tests {
             "a",
             "a good predecessor is never lost to a bad file"
         );
+        fs::remove_file(scratch.path().join("state.json.bad")).unwrap();
+        fs::create_dir_all(scratch.path().join("state.json.bad/full")).unwrap();
+        fs::write(&path, "garbage that cannot be moved aside").unwrap();
+        assert_eq!(run_found(&store.read().0), "a");
+        store.replace(&state("d")).unwrap();
+        fs::write(&path, "garbage").unwrap();
+        assert_eq!(run_found(&store.read().0), "a", "and garbage never becomes one");
         let entries = fs::read_dir(scratch.path()).unwrap().count();
         assert!(entries <= 4, "{entries} files are left");
     }
@@ -306,7 +322,7 @@ mod tests {
         for name in [FILE, PREDECESSOR] {
             fs::write(scratch.path().join(name), "garbage").unwrap();
         }
-        let store = store(scratch.path());
+        let mut store = store(scratch.path());
         let (found, warnings) = store.read();
         assert_eq!((run_found(&found), warnings.len()), ("unreadable", 2));
         store.replace(&state("a")).unwrap();
@@ -319,7 +335,7 @@ mod tests {
         let (target, path) = (scratch.path().join("target"), scratch.path().join(FILE));
         fs::write(&target, encode(&state("planted"))).unwrap();
         let untouched = fs::read(&target).unwrap();
-        let store = store(scratch.path());
+        let mut store = store(scratch.path());
         let plants: [&dyn Fn(); 5] = [
             &|| symlink(&target, &path).unwrap(),
             &|| rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).unwrap(),
@@ -347,7 +363,7 @@ mod tests {
     #[test]
     fn a_write_that_fails_leaves_what_was_there() {
         let scratch = tempfile::tempdir().unwrap();
-        let store = store(scratch.path());
+        let mut store = store(scratch.path());
         store.replace(&state("a")).unwrap();
         let in_the_way = scratch.path().join(NEW_FILE);
         fs::create_dir(&in_the_way).unwrap();
