@@ -10,6 +10,7 @@
 
 mod facts;
 mod note;
+mod remembering;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use crate::supervisor::{Fact, Moment, Reason, Role, State, Verdict};
 use crate::tally::{Cause, News};
 
 pub use note::{Note, Teller};
+pub use remembering::Remembering;
 
 /// Tells everything about one service.
 pub struct Reporter {

@@ -131,7 +131,11 @@ impl Store {
         }
         // Put back only by success: until then nobody knows what is there.
         if std::mem::take(&mut self.is_good) {
-            rustix::fs::renameat(at, FILE, at, PREDECESSOR)?;
+            match rustix::fs::renameat(at, FILE, at, PREDECESSOR) {
+                // Somebody has removed it: then the one before it stays.
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
         rustix::fs::renameat(at, NEW_FILE, at, FILE)?;
         if !is_planted(NO_DIRECTORY_FSYNC) {
