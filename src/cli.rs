@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod demo_gateway;
+pub mod drill;
 pub mod probe;
 pub mod run;
 pub mod settings;
@@ -16,6 +17,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::config::{StatusSet, keys, parse_duration};
+use crate::drill::Format;
 use settings::Settings;
 
 /// Usage was wrong.
@@ -55,6 +57,9 @@ pub enum Command {
     /// Ask once whether something is healthy: exit code 0 if it is, 1 if not
     #[command(after_help = PROBE_AFTER_HELP)]
     Probe(ProbeArgs),
+    /// Break a service on purpose, and report how it comes back
+    #[command(after_help = DRILL_AFTER_HELP)]
+    Drill(DrillArgs),
     /// Serve a small gateway that can be broken on purpose, to try things out
     #[command(after_help = DEMO_AFTER_HELP)]
     DemoGateway(DemoGatewayArgs),
@@ -116,6 +121,42 @@ pub struct ProbeArgs {
     /// Statuses that are good, with URL
     #[arg(long, value_name = "SET", default_value = "200-299", value_parser = statuses)]
     pub expect_status: StatusSet,
+}
+
+/// `rekindle drill`.
+#[derive(Args, Debug)]
+pub struct DrillArgs {
+    /// Drill the service of this file instead of the demo gateway
+    #[arg(long, value_name = "FILE", value_parser = file())]
+    pub config: Option<PathBuf>,
+    /// Only this scenario; may be given several times [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub scenario: Vec<String>,
+    /// Name the scenarios, and do nothing
+    #[arg(long)]
+    pub list: bool,
+    /// Do everything so often
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeat: u32,
+    /// Choose the random moments as in the drill that reported this
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Fail if a recovery takes longer [default: the objective of FILE]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub rto: Option<Duration>,
+    /// Form of the report: table, json, junit, html
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = Format::Table)]
+    #[arg(hide_possible_values = true)]
+    pub output: Format,
+    /// Use no namespaces even where they are allowed
+    #[arg(long)]
+    pub own_tree: bool,
+    /// Be the first process of the drill's sandbox in this directory.
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub inside: Option<PathBuf>,
+    /// What that becomes.
+    #[arg(last = true, hide = true)]
+    pub command: Vec<String>,
 }
 
 /// `rekindle demo-gateway`.
@@ -192,6 +233,17 @@ Examples:
   HEALTHCHECK CMD [\"rekindle\", \"probe\", \"--ready\"]
 
 --ready and --live ask the rekindle of this sandbox through its control socket, never a port.";
+
+const DRILL_AFTER_HELP: &str = "\
+Examples:
+  rekindle drill
+  rekindle drill --rto 5s --scenario power-cycle --repeat 10
+  rekindle drill --config rekindle.toml --output html > drill.html
+
+Nothing outside a disposable sandbox is touched: PID and mount namespaces where they are allowed,
+else a process tree of its own. The state directory is a scratch one.
+With --config the service must not be running, and only what fits any gateway is done.
+Exit code 1 if a service was not healed, too late, or left something behind.";
 
 const DEMO_AFTER_HELP: &str = "\
 Break it with:

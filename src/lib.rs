@@ -10,6 +10,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod drill;
 pub mod driver;
 #[doc(hidden)]
 #[cfg(any(test, fuzzing))]

@@ -2,7 +2,7 @@
 //!
 //! `REKINDLE_PLANT` names one fault. `panic:PLACE:FILE` and `hang:PLACE:FILE` strike once, when
 //! the thread comes by the place and finds the file, which is removed; any other word is a fault
-//! that lasts. Without the feature there is nothing here, and the variable means nothing.
+//! that lasts: `no-healing`. Without the feature there is nothing here, and the variable means nothing.
 
 /// Where a thread can be struck. The writers of our streams have their own names, too.
 pub mod place {
@@ -40,7 +40,7 @@ mod armed {
     pub fn pass(place: &str) {
         let mut words = plant().splitn(3, ':');
         let (kind, struck, file) = (words.next(), words.next(), words.next());
-        if struck != Some(place) || !file.is_some_and(|file| std::fs::remove_file(file).is_ok()) {
+        if struck != Some(place) || file.is_none_or(|file| std::fs::remove_file(file).is_err()) {
             return;
         }
         if kind == Some("hang") {

@@ -29,7 +29,7 @@ mod world;
 use std::ffi::OsString;
 use std::io;
 
-pub(crate) use exec::awaitable;
+pub(crate) use exec::{awaitable, unshare};
 pub use exec::{reserve_hand_over_descriptor, signal, spawn, take_terminal_back};
 pub use launch::{Env, Input, Launchable, Process, Sink, SpawnError, Step, resource};
 pub use registry::Registry;

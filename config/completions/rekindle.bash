@@ -22,6 +22,9 @@ _rekindle() {
             rekindle,demo-gateway)
                 cmd="rekindle__subcmd__demo__subcmd__gateway"
                 ;;
+            rekindle,drill)
+                cmd="rekindle__subcmd__drill"
+                ;;
             rekindle,help)
                 cmd="rekindle__subcmd__help"
                 ;;
@@ -36,6 +39,9 @@ _rekindle() {
                 ;;
             rekindle__subcmd__help,demo-gateway)
                 cmd="rekindle__subcmd__help__subcmd__demo__subcmd__gateway"
+                ;;
+            rekindle__subcmd__help,drill)
+                cmd="rekindle__subcmd__help__subcmd__drill"
                 ;;
             rekindle__subcmd__help,help)
                 cmd="rekindle__subcmd__help__subcmd__help"
@@ -53,7 +59,7 @@ _rekindle() {
 
     case "${cmd}" in
         rekindle)
-            opts="-h -V --help --version run check probe demo-gateway help"
+            opts="-h -V --help --version run check probe drill demo-gateway help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -199,8 +205,50 @@ _rekindle() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rekindle__subcmd__drill)
+            opts="-h --config --scenario --list --repeat --seed --rto --output --own-tree --inside --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --scenario)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --repeat)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rto)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json junit html" -- "${cur}"))
+                    return 0
+                    ;;
+                --inside)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rekindle__subcmd__help)
-            opts="run check probe demo-gateway help"
+            opts="run check probe drill demo-gateway help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -228,6 +276,20 @@ _rekindle() {
             return 0
             ;;
         rekindle__subcmd__help__subcmd__demo__subcmd__gateway)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rekindle__subcmd__help__subcmd__drill)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

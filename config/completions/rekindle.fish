@@ -29,6 +29,7 @@ complete -c rekindle -n "__fish_rekindle_needs_command" -s V -l version -d 'Prin
 complete -c rekindle -n "__fish_rekindle_needs_command" -f -a "run" -d 'Start a process and keep it healthy'
 complete -c rekindle -n "__fish_rekindle_needs_command" -f -a "check" -d 'Validate a configuration and print what would happen when'
 complete -c rekindle -n "__fish_rekindle_needs_command" -f -a "probe" -d 'Ask once whether something is healthy: exit code 0 if it is, 1 if not'
+complete -c rekindle -n "__fish_rekindle_needs_command" -f -a "drill" -d 'Break a service on purpose, and report how it comes back'
 complete -c rekindle -n "__fish_rekindle_needs_command" -f -a "demo-gateway" -d 'Serve a small gateway that can be broken on purpose, to try things out'
 complete -c rekindle -n "__fish_rekindle_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l config -d 'Configuration file [default: /etc/rekindle/rekindle.toml if no COMMAND is given]' -r -F
@@ -71,14 +72,28 @@ complete -c rekindle -n "__fish_rekindle_using_subcommand probe" -l expect-statu
 complete -c rekindle -n "__fish_rekindle_using_subcommand probe" -l ready -d 'Ask the running rekindle whether its service serves'
 complete -c rekindle -n "__fish_rekindle_using_subcommand probe" -l live -d 'Ask the running rekindle whether it is alive itself'
 complete -c rekindle -n "__fish_rekindle_using_subcommand probe" -s h -l help -d 'Print help'
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l config -d 'Drill the service of this file instead of the demo gateway' -r -F
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l scenario -d 'Only this scenario; may be given several times [default: all]' -r
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l repeat -d 'Do everything so often' -r
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l seed -d 'Choose the random moments as in the drill that reported this' -r
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l rto -d 'Fail if a recovery takes longer [default: the objective of FILE]' -r
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l output -d 'Form of the report: table, json, junit, html' -r -f -a "table\t'For people'
+json\t'For programs: one document'
+junit\t'For CI: one test case for each scenario'
+html\t'A page of its own, with a picture of each scenario'"
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l inside -d 'Be the first process of the drill\'s sandbox in this directory' -r -F
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l list -d 'Name the scenarios, and do nothing'
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l own-tree -d 'Use no namespaces even where they are allowed'
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -s h -l help -d 'Print help'
 complete -c rekindle -n "__fish_rekindle_using_subcommand demo-gateway" -l host -d 'Address to listen on' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand demo-gateway" -l port -d 'Port to listen on; 0 takes a free one' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand demo-gateway" -l slow-start -d 'Open the port only after this' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand demo-gateway" -l ready-after -d 'Answer /readyz with 503 until this has passed' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand demo-gateway" -l orphan -d 'Be the orphan that a broken gateway leaves behind'
 complete -c rekindle -n "__fish_rekindle_using_subcommand demo-gateway" -s h -l help -d 'Print help'
-complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe demo-gateway help" -f -a "run" -d 'Start a process and keep it healthy'
-complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe demo-gateway help" -f -a "check" -d 'Validate a configuration and print what would happen when'
-complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe demo-gateway help" -f -a "probe" -d 'Ask once whether something is healthy: exit code 0 if it is, 1 if not'
-complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe demo-gateway help" -f -a "demo-gateway" -d 'Serve a small gateway that can be broken on purpose, to try things out'
-complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe demo-gateway help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe drill demo-gateway help" -f -a "run" -d 'Start a process and keep it healthy'
+complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe drill demo-gateway help" -f -a "check" -d 'Validate a configuration and print what would happen when'
+complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe drill demo-gateway help" -f -a "probe" -d 'Ask once whether something is healthy: exit code 0 if it is, 1 if not'
+complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe drill demo-gateway help" -f -a "drill" -d 'Break a service on purpose, and report how it comes back'
+complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe drill demo-gateway help" -f -a "demo-gateway" -d 'Serve a small gateway that can be broken on purpose, to try things out'
+complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe drill demo-gateway help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

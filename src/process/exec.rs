@@ -15,7 +15,9 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::thread::UnshareFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -99,6 +101,12 @@ pub fn take_terminal_back() {
 pub fn signal(number: i32) -> Option<Signal> {
     // SAFETY: the number is one that the kernel knows as a signal.
     (1..=64).contains(&number).then(|| unsafe { Signal::from_raw_unchecked(number) })
+}
+
+/// Moves this process into new namespaces; a new PID namespace begins with its next child.
+pub(crate) fn unshare(namespaces: UnshareFlags) -> Result<(), Errno> {
+    // SAFETY: nobody asks for `FILES`, so that descriptors stay what they are for all threads.
+    unsafe { rustix::thread::unshare_unsafe(namespaces) }
 }
 
 /// Looks at files as this user and group would, where we may do that; only this thread does.
@@ -208,7 +216,7 @@ impl Setup {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(in_step(Step::DeathSignal))?;
         if rustix::process::getppid() != Some(self.supervisor) {
-            return Err(in_step(Step::Orphaned)(rustix::io::Errno::SRCH));
+            return Err(in_step(Step::Orphaned)(Errno::SRCH));
         }
         if self.foreground {
             enter_foreground();
@@ -311,7 +319,7 @@ fn default_signals() {
     }
 }
 
-fn in_step(step: Step) -> impl Fn(rustix::io::Errno) -> io::Error {
+fn in_step(step: Step) -> impl Fn(Errno) -> io::Error {
     move |errno| io::Error::from_raw_os_error(step.encode(errno.raw_os_error()))
 }
 

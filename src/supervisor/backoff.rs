@@ -30,7 +30,7 @@ impl Dice {
     }
 
     /// A span from nothing to `whole`.
-    pub(super) fn share_of(&mut self, whole: Duration) -> Duration {
+    pub fn share_of(&mut self, whole: Duration) -> Duration {
         whole * self.throw() / 1000
     }
 

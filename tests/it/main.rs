@@ -5,6 +5,7 @@ mod cli;
 mod context;
 mod crash;
 mod demo;
+mod drill;
 mod exits;
 mod faults;
 mod handover;
@@ -16,6 +17,7 @@ mod output;
 mod pid1;
 #[cfg(feature = "planted-faults")]
 mod planted;
+mod power;
 mod probe_command;
 mod probes;
 mod proxy;

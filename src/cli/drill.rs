@@ -1,0 +1,106 @@
+//! `rekindle drill`: breaks a service on purpose and reports how it comes back.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use super::settings::Settings;
+use super::sources::{self, NoConfig};
+use super::{DrillArgs, EXIT_USAGE};
+use crate::drill::{self, NoDrill, Own, Plan, Scenario};
+
+/// Why there was no drill.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("there is no scenario {0}; `rekindle drill --list` names them all")]
+    Unknown(String),
+    #[error("the scenario {0} needs what only the demo gateway can do; leave --config away")]
+    NotForOwn(&'static str),
+    #[error("{0}")]
+    Config(#[from] NoConfig),
+    #[error(transparent)]
+    Drill(#[from] NoDrill),
+    #[error("cannot write the report: {0}")]
+    Report(#[from] io::Error),
+}
+
+impl Refused {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unknown(_) | Self::NotForOwn(_) => EXIT_USAGE,
+            Self::Config(error) => error.exit_code(),
+            Self::Drill(_) | Self::Report(_) => 1,
+        }
+    }
+}
+
+/// Drills, prints the report, and gives 0 if everything has passed.
+pub fn run(args: &DrillArgs) -> ExitCode {
+    let done = match &args.inside {
+        // A process of the sandbox, not the drill.
+        Some(directory) => drill::enter(directory, &args.command).map_err(|why| (why, 1)),
+        None if args.list => list().map_err(|error| (Refused::from(error).to_string(), 1)),
+        None => drill(args).map_err(|error| (error.to_string(), error.exit_code())),
+    };
+    let code = done.unwrap_or_else(|(why, code)| {
+        for line in why.lines() {
+            // If stderr is closed nobody can be told; the exit code still says it.
+            writeln!(io::stderr(), "rekindle: {line}").ok();
+        }
+        code
+    });
+    ExitCode::from(code)
+}
+
+fn list() -> io::Result<u8> {
+    let mut out = io::stdout();
+    for Scenario { name, simulates, .. } in drill::all() {
+        writeln!(out, "{name:21} {simulates}")?;
+    }
+    Ok(0)
+}
+
+fn drill(args: &DrillArgs) -> Result<u8, Refused> {
+    let own = match &args.config {
+        Some(file) => {
+            let loaded = sources::config(Some(file), &Settings::default(), &[])?;
+            Own::new(file.clone(), loaded.config)
+        }
+        None => None,
+    };
+    let plan = Plan {
+        scenarios: chosen(&args.scenario, own.as_ref())?,
+        repeat: args.repeat,
+        seed: args.seed.unwrap_or_else(|| crate::clock::wall().as_secs()),
+        objective: args.rto.or_else(|| own.as_ref().and_then(Own::objective)),
+        own_tree: args.own_tree,
+        own,
+    };
+    let all = plan.scenarios.len() * usize::try_from(plan.repeat).unwrap_or(usize::MAX);
+    let shown = io::stderr().is_terminal();
+    let report = drill::run(&plan, &mut |number, scenario| {
+        if shown {
+            let Scenario { name, simulates, .. } = scenario;
+            write!(io::stderr(), "\r\x1b[K{number}/{all} {name}: {simulates}").ok();
+        }
+    });
+    if shown {
+        write!(io::stderr(), "\r\x1b[K").ok();
+    }
+    let report = report?;
+    io::stdout().write_all(report.written(args.output).as_bytes())?;
+    Ok(u8::from(!report.has_passed()))
+}
+
+/// The scenarios of these names, or all that can be done.
+fn chosen(names: &[String], own: Option<&Own>) -> Result<Vec<&'static Scenario>, Refused> {
+    let fits = |scenario: &Scenario| own.is_none_or(|own| own.fits(scenario));
+    if names.is_empty() {
+        return Ok(drill::all().filter(|scenario| fits(scenario)).collect());
+    }
+    let find = |name: &String| {
+        let found = drill::all().find(|scenario| scenario.name == name);
+        let scenario = found.ok_or_else(|| Refused::Unknown(name.clone()))?;
+        if fits(scenario) { Ok(scenario) } else { Err(Refused::NotForOwn(scenario.name)) }
+    };
+    names.iter().map(find).collect()
+}

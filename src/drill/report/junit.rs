@@ -1,0 +1,28 @@
+//! The report for CI: one test case a scenario, its time the recovery.
+
+use std::fmt::{self, Write as _};
+
+use super::{Report, escaped};
+use crate::drill::Verdict;
+
+pub(super) fn write(report: &Report, xml: &mut String) -> fmt::Result {
+    let (all, failed, skipped) = (report.outcomes.len(), report.failed(), report.skipped());
+    writeln!(
+        xml,
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <testsuites>\n<testsuite name=\"rekindle drill\" tests=\"{all}\" failures=\"{failed}\" \
+         errors=\"0\" skipped=\"{skipped}\">"
+    )?;
+    for outcome in &report.outcomes {
+        let name = escaped(&outcome.title());
+        let time = outcome.marks.first_pass.unwrap_or_default().as_secs_f64();
+        write!(xml, "<testcase classname=\"drill\" name=\"{name}\" time=\"{time:.3}\"")?;
+        let remarks = escaped(&outcome.remarks().join("; "));
+        match outcome.verdict {
+            Verdict::Passed => writeln!(xml, "/>")?,
+            Verdict::Failed(_) => writeln!(xml, "><failure message=\"{remarks}\"/></testcase>")?,
+            Verdict::Skipped(_) => writeln!(xml, "><skipped message=\"{remarks}\"/></testcase>")?,
+        }
+    }
+    writeln!(xml, "</testsuite>\n</testsuites>")
+}
