@@ -28,7 +28,7 @@ TOOLS = CACHE / "tools"
 PACKED_KERNEL, KERNEL = CACHE / "vmlinuz", CACHE / "vmlinux"
 STATIC = REPOSITORY / "target/x86_64-unknown-linux-gnu/release/rekindle"
 BOOT_TIMEOUT = 60  # 2 to 3 s on an idle machine
-ANSWER_TIMEOUT = 20
+ANSWER_TIMEOUT = 60
 # In the order in which they are loaded.
 MODULES = ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci",
            "virtio_blk", "crc16", "crc32c_generic", "mbcache", "jbd2", "ext4"]
@@ -192,7 +192,14 @@ class Guest:
 
     def ask(self, order, fails=False):
         """Has the guest run a line of shell; what it printed. `fails`: its exit code may be bad."""
+        self.tell(order)
+        return self.heard(order, fails)
+
+    def tell(self, order):
         self.orders.sendall(order.encode() + b"\n")
+
+    def heard(self, order, fails=False):
+        """What the guest says to an order that it was told."""
         text, code = self.answer(ANSWER_TIMEOUT, order)
         check(fails or code == "0", f"in the guest, `{order}` ended with {code}: {text}")
         return text
@@ -213,7 +220,7 @@ class Guest:
             said += more
 
     def monitor(self, order):
-        """Gives QEMU itself an order (QMP)."""
+        """Gives QEMU itself an order (QMP); what it says to it."""
         with self.connect("monitor") as connection, connection.makefile("rw") as lines:
             lines.readline()
             for execute in ("qmp_capabilities", order):
@@ -221,3 +228,4 @@ class Guest:
                 lines.flush()
                 while "return" not in (said := json.loads(lines.readline())):
                     check("error" not in said, f"QEMU refuses {order}: {said}")
+            return said["return"]
