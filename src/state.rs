@@ -227,10 +227,11 @@ impl Writer {
         if records.is_behind() { records.catch_up() } else { written }
     }
 
-    fn write_state(&self, ending: Ending) -> io::Result<()> {
-        let Sources { store, shared, metrics, .. } = &self.sources;
+    fn write_state(&mut self, ending: Ending) -> io::Result<()> {
+        let state = self.sources.state(ending);
+        let Sources { store, shared, metrics, .. } = &mut self.sources;
         let began = shared.now();
-        store.replace(&self.sources.state(ending))?;
+        store.replace(&state)?;
         let took = shared.now().since(began);
         metrics.set(Metric::StateWriteDuration, &[], took.as_secs_f64());
         metrics.set(Metric::StateHeartbeat, &[], clock::wall().as_secs_f64());

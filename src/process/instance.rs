@@ -247,7 +247,7 @@ fn prepare(directory: &Path) -> Result<(OwnedFd, OwnedFd), Refused> {
     let handle = rustix::fs::open(directory, flags, Mode::empty())
         .map_err(|errno| cannot("open", errno.into()))?;
     // Not for writing: a file system that is read-only, or is to become so, is no reason to refuse.
-    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let create = flags | OFlags::RDONLY | OFlags::CREATE;
     let lock = rustix::fs::openat(&handle, LOCK, create, Mode::RUSR | Mode::WUSR)
         .map_err(|errno| cannot("create the lock file in", errno.into()))?;

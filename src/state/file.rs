@@ -7,19 +7,25 @@
 //! followed, and nothing here decides what the state means.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::begin::{Found, State};
+use crate::planted::is_planted;
 use crate::process::instance::is_ours_alone;
 
 const FILE: &str = "state.json";
 const PREDECESSOR: &str = "state.json.old";
 const NEW_FILE: &str = "state.json.new";
 const ASIDE: &str = ".bad";
+
+/// Carelessness that `tests/system/qemu/power` has to catch.
+const NO_FSYNC: &str = "no-fsync";
+const NO_DIRECTORY_FSYNC: &str = "no-directory-fsync";
+const IN_PLACE: &str = "no-rename";
 
 const VERSION: &str = "1";
 
@@ -40,6 +46,8 @@ const VOLATILE: &[(u64, &str)] = &[
 #[derive(Debug)]
 pub struct Store {
     directory: OwnedFd,
+    /// The file may become the predecessor: it was read, or written, without a fault.
+    is_good: bool,
 }
 
 /// What is wrong with a file.
@@ -58,18 +66,21 @@ pub(super) enum Bad {
 impl Store {
     /// The files in `directory`.
     pub fn new(directory: impl AsFd) -> io::Result<Self> {
-        Ok(Self { directory: directory.as_fd().try_clone_to_owned()? })
+        Ok(Self { directory: directory.as_fd().try_clone_to_owned()?, is_good: false })
     }
 
     /// What is there, and a warning for each file that was of no use.
-    pub fn read(&self) -> (Found, Vec<String>) {
+    pub fn read(&mut self) -> (Found, Vec<String>) {
         let mut warnings = Vec::new();
         for (name, instead) in
             [(FILE, "the one before it is used"), (PREDECESSOR, "what was counted starts over")]
         {
             match self.read_file(name) {
                 Ok(None) => {}
-                Ok(Some(state)) => return (Found::State(state), warnings),
+                Ok(Some(state)) => {
+                    self.is_good = name == FILE;
+                    return (Found::State(state), warnings);
+                }
                 Err(bad) => {
                     warnings.push(format!("{name} {bad}{}; {instead}", self.move_aside(name)));
                 }
@@ -81,6 +92,8 @@ impl Store {
     /// Keeps a file of no use for whoever wants to know; says where it is, if that could be done.
     fn move_aside(&self, name: &str) -> String {
         let aside = format!("{name}{ASIDE}");
+        // Nothing can be moved to where a directory is.
+        rustix::fs::unlinkat(&self.directory, &*aside, AtFlags::REMOVEDIR).ok();
         let moved = rustix::fs::renameat(&self.directory, name, &self.directory, &*aside);
         moved.map_or_else(|_| String::new(), |()| format!(" and was moved to {aside}"))
     }
@@ -104,22 +117,43 @@ impl Store {
 
     /// Puts `state` in the place of what is there. Once this has returned `Ok`, it outlives a
     /// power cut.
-    pub fn replace(&self, state: &State) -> io::Result<()> {
-        let at = &self.directory;
+    pub fn replace(&mut self, state: &State) -> io::Result<()> {
+        let (at, content) = (&self.directory, encode(state));
+        if is_planted(IN_PLACE) {
+            return self.overwrite(&content);
+        }
         // A fresh file, whatever somebody may have left under its name.
         rustix::fs::unlinkat(at, NEW_FILE, AtFlags::empty()).ok();
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(at, NEW_FILE, flags, Mode::RUSR | Mode::WUSR)?;
-        let mut file = File::from(file);
-        file.write_all(&encode(state))?;
-        file.sync_all()?;
-        match rustix::fs::renameat(at, FILE, at, PREDECESSOR) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(errno) => return Err(errno.into()),
+        let mut file = self.open_to_write(NEW_FILE, OFlags::EXCL)?;
+        file.write_all(&content)?;
+        if !is_planted(NO_FSYNC) {
+            file.sync_all()?;
+        }
+        // Put back only by success: until then nobody knows what is there.
+        if std::mem::take(&mut self.is_good) {
+            rustix::fs::renameat(at, FILE, at, PREDECESSOR)?;
         }
         rustix::fs::renameat(at, NEW_FILE, at, FILE)?;
-        Ok(rustix::fs::fsync(at)?)
+        if !is_planted(NO_DIRECTORY_FSYNC) {
+            rustix::fs::fsync(at)?;
+        }
+        self.is_good = true;
+        Ok(())
+    }
+
+    fn open_to_write(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(rustix::fs::openat(&self.directory, name, flags, mode)?.into())
+    }
+
+    /// What a careless writer would do instead; for tests only.
+    fn overwrite(&self, content: &[u8]) -> io::Result<()> {
+        let mut file = self.open_to_write(FILE, OFlags::empty())?;
+        file.write_all(content)?;
+        let end = file.stream_position()?;
+        file.set_len(end)?;
+        file.sync_all()
     }
 
     /// What the directory is on, if that does not outlive the sandbox.
@@ -286,7 +320,7 @@ mod tests {
     #[test]
     fn the_last_write_is_found_or_the_one_before_it_and_the_bad_one_is_kept_aside() {
         let scratch = tempfile::tempdir().unwrap();
-        let store = store(scratch.path());
+        let mut store = store(scratch.path());
         assert_eq!(store.read(), (Found::Nothing, vec![]));
         store.replace(&state("a")).unwrap();
         store.replace(&state("b")).unwrap();
@@ -315,6 +349,13 @@ mod tests {
             "a",
             "a good predecessor is never lost to a bad file"
         );
+        fs::remove_file(scratch.path().join("state.json.bad")).unwrap();
+        fs::create_dir_all(scratch.path().join("state.json.bad/full")).unwrap();
+        fs::write(&path, "garbage that cannot be moved aside").unwrap();
+        assert_eq!(run_found(&store.read().0), "a");
+        store.replace(&state("d")).unwrap();
+        fs::write(&path, "garbage").unwrap();
+        assert_eq!(run_found(&store.read().0), "a", "and garbage never becomes one");
         let entries = fs::read_dir(scratch.path()).unwrap().count();
         assert!(entries <= 4, "{entries} files are left");
     }
@@ -325,7 +366,7 @@ mod tests {
         for name in [FILE, PREDECESSOR] {
             fs::write(scratch.path().join(name), "garbage").unwrap();
         }
-        let store = store(scratch.path());
+        let mut store = store(scratch.path());
         let (found, warnings) = store.read();
         assert_eq!((run_found(&found), warnings.len()), ("unreadable", 2));
         store.replace(&state("a")).unwrap();
@@ -338,7 +379,7 @@ mod tests {
         let (target, path) = (scratch.path().join("target"), scratch.path().join(FILE));
         fs::write(&target, encode(&state("planted"))).unwrap();
         let untouched = fs::read(&target).unwrap();
-        let store = store(scratch.path());
+        let mut store = store(scratch.path());
         let plants: [&dyn Fn(); 5] = [
             &|| symlink(&target, &path).unwrap(),
             &|| rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).unwrap(),
@@ -366,7 +407,7 @@ mod tests {
     #[test]
     fn a_write_that_fails_leaves_what_was_there() {
         let scratch = tempfile::tempdir().unwrap();
-        let store = store(scratch.path());
+        let mut store = store(scratch.path());
         store.replace(&state("a")).unwrap();
         let in_the_way = scratch.path().join(NEW_FILE);
         fs::create_dir(&in_the_way).unwrap();

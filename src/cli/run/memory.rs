@@ -42,8 +42,8 @@ impl Memory {
         records: Option<&Records>,
         directory: Option<&Path>,
     ) -> Self {
-        let store = records.and_then(|records| Store::new(records.directory()).ok());
-        let (found, warnings) = store.as_ref().map_or((Found::Nothing, Vec::new()), Store::read);
+        let mut store = records.and_then(|records| Store::new(records.directory()).ok());
+        let (found, warnings) = store.as_mut().map_or((Found::Nothing, Vec::new()), Store::read);
         let directory = directory.unwrap_or(Path::new(""));
         for warning in warnings {
             let text = format!("{}: {warning}", directory.display());
