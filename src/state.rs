@@ -8,6 +8,8 @@
 
 pub mod begin;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod property;
 mod splay;
 
 use std::io;

@@ -52,7 +52,7 @@ pub struct Store {
 
 /// What is wrong with a file.
 #[derive(PartialEq, Eq, Debug, thiserror::Error)]
-enum Bad {
+pub(super) enum Bad {
     #[error("is torn or was changed")]
     Torn,
     #[error("was written by another version of rekindle (format {0})")]
@@ -181,14 +181,18 @@ fn magic(stat: &rustix::fs::StatFs) -> u64 {
 }
 
 /// One JSON object, so that people can read it; the checksum covers what stands before it.
-fn encode(state: &State) -> Vec<u8> {
-    let state = serde_json::to_string(state).expect("text and numbers have a JSON form");
+pub(super) fn encode(state: &State) -> Vec<u8> {
+    sealed(&serde_json::to_string(state).expect("text and numbers have a JSON form"))
+}
+
+/// The file around a state that is JSON already.
+pub(super) fn sealed(state: &str) -> Vec<u8> {
     let checked = format!(r#"{{"version":{VERSION},"state":{state}"#);
     let checksum = checksum(checked.as_bytes());
     format!("{checked},\"checksum\":\"{checksum:016x}\"}}\n").into_bytes()
 }
 
-fn decode(bytes: &[u8]) -> Result<State, Bad> {
+pub(super) fn decode(bytes: &[u8]) -> Result<State, Bad> {
     let text = std::str::from_utf8(bytes).map_err(|_| Bad::Torn)?;
     let (version, _) = text
         .strip_prefix(r#"{"version":"#)
@@ -225,6 +229,7 @@ mod tests {
 
     use super::super::begin::tests::last;
     use super::super::begin::{Broken, Ending};
+    use super::super::property;
     use super::*;
     use crate::metrics::{Kept, Metric};
 
@@ -283,8 +288,22 @@ mod tests {
         }
 
         #[test]
-        fn no_content_makes_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(decode(&bytes).is_err());
+        fn whatever_the_file_holds_the_property_holds(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            property::state(&bytes);
+        }
+
+        #[test]
+        fn whatever_numbers_the_file_holds_the_property_holds(
+            ending in "running|stopping|stopped",
+            heartbeat in any::<f64>(), uptime in any::<f64>(), lasted in any::<f64>(), up in any::<f64>(),
+            cause in "crash|boot|power_cycle|[a-z]{1,3}"
+        ) {
+            let text = serde_json::json!({
+                "run": "r", "boot_id": "a", "ending": ending, "heartbeat": heartbeat, "uptime": uptime,
+                "outage": { "cause": cause, "seconds": lasted },
+                "kept": { "rekindle_uptime_seconds_total": { "": up } },
+            });
+            property::state(text.to_string().as_bytes());
         }
     }
 
