@@ -2,7 +2,7 @@
 
 Everything is fetched by apt (as root, once) into `target/qemu` and unpacked there; nothing is
 installed. The guest runs under emulation (TCG), as a stock kernel does not boot under every nested
-KVM, so it needs no rights but those of an ordinary user. Its first program is `init` beside this file.
+KVM; that needs no rights but those of an ordinary user. Its first program is `init`, beside this.
 
 This does not know what is tested: `run` and its siblings do.
 """
@@ -12,7 +12,6 @@ import lzma
 import os
 import re
 import shutil
-import signal
 import socket
 import struct
 import subprocess
@@ -54,7 +53,8 @@ def fetch():
     # The first command takes only what the machine lacks, with all that it depends on.
     run("apt-get", "install", "-y", "-qq", "--download-only", "--no-install-recommends",
         "-o", f"Dir::Cache::archives={packages}", "qemu-system-x86", "cpio", "e2fsprogs")
-    run("apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", "busybox-static", kernel, cwd=packages)
+    run("apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", "busybox-static", kernel,
+        cwd=packages)
     for package in packages.glob("*.deb"):
         run("dpkg-deb", "-x", package, TOOLS)
     shutil.rmtree(packages)
