@@ -35,8 +35,8 @@ use crate::process::{Mark, Orphans, Registry, Tree, instance::Record};
 use crate::report::{Note, Reporter};
 use crate::state::Recorder;
 use crate::supervisor::{
-    Action, Dice, Errno, Event, Fact, Incarnation, Launch, Moment, Outcome, Program, Reason, Role,
-    Signal, Supervisor,
+    Action, Dice, DrillFault, Errno, Event, Fact, Incarnation, Launch, Moment, Outcome, Program,
+    Reason, Role, Signal, State, Supervisor,
 };
 
 use alarm::Alarm;
@@ -57,6 +57,7 @@ enum News {
     Answered(Answered),
     Swept(Swept),
     Signal(Received),
+    DrillOrdered(DrillFault),
     TimePassed,
 }
 
@@ -86,6 +87,8 @@ pub struct Setup {
     pub reporter: Reporter,
     /// Signals to us.
     pub signals: Signals,
+    /// What a drill is to break.
+    pub drills: UnboundedReceiver<DrillFault>,
 }
 
 /// The supervision of one service.
@@ -117,6 +120,7 @@ pub struct Driver {
     /// Answers that the core is owed at once.
     owed: VecDeque<Event>,
     signals: Signals,
+    drills: UnboundedReceiver<DrillFault>,
     alarm: Alarm,
     answers: UnboundedReceiver<Answered>,
     swept: (UnboundedSender<Swept>, UnboundedReceiver<Swept>),
@@ -169,6 +173,7 @@ impl Driver {
             told: Vec::new(),
             owed: VecDeque::new(),
             signals: setup.signals,
+            drills: setup.drills,
             alarm: Alarm::new()?,
             answers,
             swept: unbounded_channel(),
@@ -205,6 +210,7 @@ impl Driver {
             Some(answered) = self.answers.recv() => News::Answered(answered),
             Some(swept) = self.swept.1.recv() => News::Swept(swept),
             received = self.signals.orders.next() => News::Signal(received),
+            Some(fault) = self.drills.recv() => News::DrillOrdered(fault),
             () = self.alarm.rings_in(span) => News::TimePassed,
         }
     }
@@ -226,8 +232,20 @@ impl Driver {
             News::Signal(Received::Stop) => self.feed(Event::StopRequested),
             News::Signal(Received::Forward(signal)) => self.feed(Event::SignalReceived(signal)),
             News::Signal(Received::Hup) => self.reporter.note(&Note::HupIgnored),
+            News::DrillOrdered(fault) => self.drill(fault),
             News::TimePassed => self.look_again(),
         }
+    }
+
+    /// Breaks our own child, if it is healthy and nothing is broken yet. What follows is healing
+    /// as always: the core does not know that it is a drill.
+    fn drill(&mut self, fault: DrillFault) {
+        if self.core.state() != State::Healthy || self.reporter.is_drilling() {
+            return;
+        }
+        self.reporter.drill_began(fault);
+        // ESRCH: it has ended by itself, and that is the drill then.
+        self.tree.borrow().break_main(fault).ok();
     }
 
     fn tick_if_due(&mut self) {

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::clock::{self, Clock};
 use crate::metrics::{Readings, Usage};
-use crate::supervisor::{Moment, State};
+use crate::supervisor::{DrillFault, Moment, State};
 use crate::tally::{Outage, Tally};
 
 /// The loop is believed to be stuck when it is later than this.
@@ -46,6 +46,8 @@ pub struct Status {
     pub last_exit: Option<LastExit>,
     /// The last incident that is over.
     pub last_incident: Option<Outage>,
+    /// What a drill has broken, until it is over.
+    pub drill: Option<DrillFault>,
     /// The last answer of each probe, by role.
     pub probes: BTreeMap<&'static str, Answer>,
     /// What has been counted.
@@ -194,6 +196,7 @@ impl Status {
             next_attempt: None,
             last_exit: None,
             last_incident: None,
+            drill: None,
             probes: BTreeMap::new(),
             counts: Counts::default(),
             tally: Tally::new(Moment::ZERO),

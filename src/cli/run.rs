@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::LocalSet;
 
 use crate::clock::Clock;
@@ -23,6 +24,7 @@ use crate::process::{Mark, Orphans, port, reaper, reserve_hand_over_descriptor};
 use crate::report::{Note, Reporter, Teller};
 use crate::state::Recorder;
 use crate::status::Shared;
+use crate::supervisor::DrillFault;
 
 /// How long a state directory that is in use is waited for, and how often it is looked at.
 const LOCK_PATIENCE: Duration = Duration::from_mins(1);
@@ -167,7 +169,8 @@ impl House {
         let control = self.control_socket(state_dir.as_deref(), &env)?;
 
         let shared = Arc::new(Shared::new(self.clock, &self.service.name));
-        let http = self.open_doors(control, &shared)?;
+        let (orders, drills) = unbounded_channel();
+        let http = self.open_doors(control, &shared, orders)?;
         // Held until nothing of ours is alive, whatever becomes of the records.
         let _lock = instance.lock;
         let mark = Mark { instance: instance.id, service: self.service.name.clone() };
@@ -190,6 +193,7 @@ impl House {
             pumped,
             reporter,
             signals,
+            drills,
         })?;
         let code = driver.run().await.exit_code();
         if let Some(cgroup) = cgroup
@@ -272,7 +276,10 @@ impl House {
         &self,
         control: Option<PathBuf>,
         shared: &Arc<Shared>,
+        orders: UnboundedSender<DrillFault>,
     ) -> io::Result<http::Handle> {
+        let notices_hangs = self.service.policy.liveness.is_some();
+        let desk = http::DrillDesk { orders, notices_hangs };
         http::start(http::Setup {
             listen: self.supervisor.listen,
             control,
@@ -281,6 +288,7 @@ impl House {
             metrics: Arc::clone(&self.metrics),
             writers: self.writers.clone(),
             teller: self.teller.clone(),
+            drills: self.supervisor.drills.then_some(desk),
         })
     }
 

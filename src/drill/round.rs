@@ -265,6 +265,6 @@ fn is_alive(process: Identified) -> bool {
 }
 
 /// The wall clock, in the milliseconds in which the supervisor tells its moments.
-fn now() -> Duration {
+pub(super) fn now() -> Duration {
     Duration::from_millis(u64::try_from(clock::wall().as_millis()).unwrap_or(u64::MAX))
 }

@@ -82,7 +82,7 @@ pub(super) fn marks(seen: &[Seen], known: Known) -> Marks {
     };
     Marks {
         first_failed_probe: incident
-            .filter(|outage| outage.cause == "unhealthy")
+            .filter(|outage| outage.detected > outage.began)
             .and_then(|outage| after(outage.began)),
         detected,
         tree_gone: known.ended.map_or_else(tree_gone, after),

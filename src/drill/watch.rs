@@ -119,6 +119,11 @@ impl Watch {
         found
     }
 
+    /// Gives an order; an error says why it is refused.
+    pub(super) fn order(&self, path: &str) -> Result<(), String> {
+        ask::unix(&self.socket, "POST", path).map(drop).map_err(|error| error.to_string())
+    }
+
     /// The sum of a counter over all series whose labels contain `labels`; 0 if nobody answers.
     pub(super) fn count(&self, name: &str, labels: &str) -> u64 {
         let page = ask::unix(&self.socket, "GET", "/metrics").unwrap_or_default();

@@ -4,7 +4,7 @@
 //! all read it. Label words come from the enums that the rest of the program uses.
 
 use crate::output::Stream;
-use crate::supervisor::{FailKind, Program, Reason, Role, State, Why};
+use crate::supervisor::{DrillResult, FailKind, Program, Reason, Role, State, Why};
 use crate::tally::Cause;
 
 /// What a metric is to Prometheus.
@@ -110,6 +110,7 @@ pub enum Label {
     Reason,
     Cause,
     IncidentCause,
+    DrillResult,
     Start,
     Probe,
     ProbeResult,
@@ -137,7 +138,7 @@ impl Label {
             Self::Cause | Self::IncidentCause => "cause",
             Self::Start => "start",
             Self::Probe => "probe",
-            Self::ProbeResult | Self::HookResult => "result",
+            Self::ProbeResult | Self::HookResult | Self::DrillResult => "result",
             Self::Hook => "hook",
             Self::Why => "why",
             Self::Handler => "handler",
@@ -159,6 +160,7 @@ impl Label {
             Self::Reason => restart_reasons(),
             Self::Cause => Cause::ALL.iter().map(|cause| cause.label()).collect(),
             Self::IncidentCause => incident_causes(),
+            Self::DrillResult => DrillResult::ALL.iter().map(|result| result.label()).collect(),
             Self::Start => LaunchKind::ALL.iter().map(|kind| kind.label()).collect(),
             Self::Probe => Role::ALL.iter().map(|role| role.label()).collect(),
             Self::ProbeResult => probe_results(),
@@ -414,6 +416,14 @@ table! {
         "Outages that began while the service was up, by cause.").persisted();
     LastIncident = gauge("rekindle_last_incident_timestamp_seconds", &[Service],
         "When the last incident began, 0 before any.").persisted();
+    DrillActive = gauge("rekindle_drill_active", &[Service],
+        "1 while a drill of the running service is not over, else 0.");
+    Drills = counter("rekindle_drills_total", &[Service, Label::DrillResult],
+        "Drills of the running service, by their result.").persisted();
+    LastDrill = gauge("rekindle_last_drill_timestamp_seconds", &[Service],
+        "When the last drill of the running service was over, 0 before any.").persisted();
+    LastDrillSuccess = gauge("rekindle_last_drill_success", &[Service],
+        "1 if the last drill of the running service was a success, else 0.").persisted();
     OutageStart = gauge("rekindle_outage_start_timestamp_seconds", &[Service],
         "When the current outage began, 0 if there is none; a run begins with one.");
     Recovery = histogram("rekindle_recovery_duration_seconds", &[Service], RECOVERY,
