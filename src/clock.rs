@@ -41,6 +41,11 @@ pub fn suspended() -> Duration {
     read(ClockId::Boottime).saturating_sub(monotonic)
 }
 
+/// How long ago the machine booted, suspensions included.
+pub fn since_boot() -> Duration {
+    read(ClockId::Boottime)
+}
+
 /// The wall clock, as the time since 1970; for telling, never for deciding.
 pub fn wall() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()

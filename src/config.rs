@@ -125,6 +125,8 @@ pub struct Service {
     pub probes: Probes,
     /// What a stranger on the probed port means.
     pub impostor: ImpostorMode,
+    /// After the host has booted, the first launch waits for a share of this.
+    pub boot_splay: Duration,
     /// The recovery time objective, exported as a metric.
     pub recovery_objective: Option<Duration>,
     /// What the state machine decides by.

@@ -12,6 +12,7 @@ mod judgement;
 mod launcher;
 mod probers;
 mod signals;
+mod stop_order;
 mod taking_down;
 
 use std::cell::RefCell;
@@ -33,10 +34,10 @@ use crate::process::port::{Holder, PortWatch};
 use crate::process::sweep::Swept;
 use crate::process::{Mark, Orphans, Registry, Tree, instance::Record};
 use crate::report::{Note, Reporter};
-use crate::state::Recorder;
+use crate::state::{Keeper, Recorder};
 use crate::supervisor::{
     Action, Dice, DrillFault, Errno, Event, Fact, Incarnation, Launch, Moment, Outcome, Program,
-    Reason, Role, Signal, State, Supervisor,
+    Reason, Role, Signal, Start, State, Supervisor,
 };
 
 use alarm::Alarm;
@@ -44,6 +45,7 @@ use launcher::{Launched, Launcher, NotLaunched};
 use probers::{Answered, Probers};
 pub use probers::{Prepare, Prepared, Unprobable, prepare};
 pub use signals::{Orders, Received, Signals};
+use stop_order::StopOrder;
 
 /// While a tree is being taken down it is looked at so often, should a death go unnoticed.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -57,6 +59,7 @@ enum News {
     Answered(Answered),
     Swept(Swept),
     Signal(Received),
+    StopIsWritten,
     DrillOrdered(DrillFault),
     TimePassed,
 }
@@ -71,6 +74,8 @@ pub struct Setup {
     pub mark: Mark,
     /// What earlier runs have started.
     pub earlier: Vec<Record>,
+    /// The kind of this start.
+    pub start: Start,
     /// Where launches are recorded.
     pub recorder: Recorder,
     /// The tree that its processes will make.
@@ -97,6 +102,9 @@ pub struct Driver {
     core: Supervisor,
     service: Arc<Service>,
     reporter: Reporter,
+    keeper: Keeper,
+    /// A stop order that is being written down.
+    stop: Option<StopOrder>,
     tree: Rc<RefCell<Tree>>,
     registry: Registry,
     /// The port that the service is reached by, and the probes that reach it.
@@ -144,6 +152,8 @@ impl Driver {
             clock: setup.clock,
             core: Supervisor::new(service.policy.clone(), Dice::Seeded(u64::from_le_bytes(seed))),
             reporter: setup.reporter,
+            keeper: setup.recorder.keeper(),
+            stop: None,
             tree: Rc::new(RefCell::new(tree)),
             port: probers::watched_port(&service),
             launcher: Launcher::new(
@@ -152,6 +162,7 @@ impl Driver {
                 setup.http,
                 setup.recorder,
                 setup.pumped,
+                setup.start,
             ),
             probers: Probers::new(
                 Arc::clone(&service),
@@ -210,6 +221,7 @@ impl Driver {
             Some(answered) = self.answers.recv() => News::Answered(answered),
             Some(swept) = self.swept.1.recv() => News::Swept(swept),
             received = self.signals.orders.next() => News::Signal(received),
+            () = stop_order::written(&mut self.stop) => News::StopIsWritten,
             Some(fault) = self.drills.recv() => News::DrillOrdered(fault),
             () = self.alarm.rings_in(span) => News::TimePassed,
         }
@@ -220,7 +232,8 @@ impl Driver {
         let now = self.clock.now();
         let look = self.leaving.map(|_| now + LOOK_AGAIN);
         let ping = self.reporter.watchdog_period().map(|period| now + period);
-        [self.core.deadline(), look, ping].into_iter().flatten().min()
+        let stop = self.stop.as_ref().map(|stop| stop.until);
+        [self.core.deadline(), look, ping, stop].into_iter().flatten().min()
     }
 
     fn take_in(&mut self, news: News) {
@@ -229,12 +242,14 @@ impl Driver {
             News::Deaths => self.bury(),
             News::Answered(answered) => self.answered(&answered),
             News::Swept(swept) => self.swept(&swept),
-            News::Signal(Received::Stop) => self.feed(Event::StopRequested),
+            News::Signal(Received::Stop) => self.stop_requested(),
+            News::StopIsWritten => self.carry_out_stop(),
             News::Signal(Received::Forward(signal)) => self.feed(Event::SignalReceived(signal)),
             News::Signal(Received::Hup) => self.reporter.note(&Note::HupIgnored),
             News::DrillOrdered(fault) => self.drill(fault),
             News::TimePassed => self.look_again(),
         }
+        self.carry_out_stop_if_due();
     }
 
     /// Breaks our own child, if it is healthy and nothing is broken yet. What follows is healing

@@ -2,14 +2,18 @@
 //!
 //! Whole numbers, gauges and histograms live in the recorder of the `metrics` crates. Its counters
 //! cannot hold fractions and its series cannot disappear, so seconds and what is read at the time
-//! of a scrape are written by our own [`page`]. Nothing here decides what is counted when: that is
-//! `report.rs`. Nothing here listens: that is `http.rs`.
+//! of a scrape are written by our own [`page`]. What the table marks as kept is also held as [`Kept`],
+//! for the state file. Nothing here decides what is counted when: that is `report.rs`. Nothing here
+//! listens: that is `http.rs`.
 
 mod document;
+mod kept;
 mod page;
 mod table;
 pub(crate) mod usage;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{Key, Label as Pair, Level, Metadata, Recorder, Unit};
@@ -18,10 +22,11 @@ use metrics_exporter_prometheus::{
 };
 
 use crate::config::Service;
-use crate::supervisor::{Role, State};
+use crate::supervisor::{Program, Role, State};
 use crate::tally::Sums;
 
 pub use document::Document;
+pub use kept::Kept;
 pub use table::{Family, HookResult, Kind, Label, LaunchKind, Metric, Source, TABLE};
 pub use table::{Handler, hook};
 pub use usage::Usage;
@@ -36,6 +41,11 @@ pub struct Metrics {
     handle: PrometheusHandle,
     service: String,
     probes: Vec<Role>,
+    /// There is a `repair` that may run.
+    repairs: bool,
+    kept: Mutex<Kept>,
+    /// Something kept has changed since this was asked last.
+    kept_changed: AtomicBool,
 }
 
 /// What is looked up when a page is made.
@@ -59,7 +69,15 @@ impl Metrics {
         let recorder = recorder(service.recovery_objective);
         let handle = recorder.handle();
         let probes = configured_probes(service);
-        let metrics = Self { recorder, handle, service: service.name.clone(), probes };
+        let metrics = Self {
+            recorder,
+            handle,
+            service: service.name.clone(),
+            probes,
+            repairs: service.repair.is_some(),
+            kept: Mutex::default(),
+            kept_changed: AtomicBool::new(false),
+        };
         for metric in Metric::ALL.iter().copied() {
             if metric.family().source == Source::Recorder {
                 metrics.describe(metric.family());
@@ -70,13 +88,43 @@ impl Metrics {
         metrics
     }
 
+    /// Takes over what earlier runs have counted; only before anything is counted in this one.
+    pub fn restore(&self, earlier: &Kept) {
+        for metric in Metric::ALL.iter().copied() {
+            let family = metric.family();
+            if !family.kept || family.source != Source::Recorder {
+                continue;
+            }
+            for words in self.series(metric) {
+                let Some(value) = earlier.get(metric, &words) else { continue };
+                match family.kind {
+                    Kind::Counter => self.add(metric, &words, whole(value)),
+                    Kind::Gauge | Kind::Histogram => self.set(metric, &words, value),
+                }
+            }
+        }
+    }
+
+    /// What is to be kept, but for up and down time.
+    pub fn kept(&self) -> Kept {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether something kept has changed since the last call.
+    pub fn kept_changed(&self) -> bool {
+        self.kept_changed.swap(false, Ordering::Relaxed)
+    }
+
     /// Adds `n` to a counter; `words` are the labels' values without `service`.
     pub fn add(&self, metric: Metric, words: &[&'static str], n: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+        self.keep(metric, |kept| kept.add(metric, words, n as f64));
         self.recorder.register_counter(&self.key(metric, words), &METADATA).increment(n);
     }
 
     /// Sets a gauge.
     pub fn set(&self, metric: Metric, words: &[&'static str], value: f64) {
+        self.keep(metric, |kept| kept.set(metric, words, value));
         self.recorder.register_gauge(&self.key(metric, words), &METADATA).set(value);
     }
 
@@ -101,6 +149,13 @@ impl Metrics {
             page.child(usage);
         }
         page.into_text()
+    }
+
+    fn keep(&self, metric: Metric, change: impl FnOnce(&mut Kept)) {
+        if metric.family().kept {
+            change(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+            self.kept_changed.store(true, Ordering::Relaxed);
+        }
     }
 
     fn key(&self, metric: Metric, words: &[&'static str]) -> Key {
@@ -167,17 +222,25 @@ impl Metrics {
         }
         let mut series = vec![Vec::new()];
         for label in metric.family().labels.iter().filter(|label| **label != Label::Service) {
-            let words = if *label == Label::Probe {
-                self.probes.iter().map(|role| role.label()).collect()
-            } else {
-                label.words()
-            };
+            let words = self.words(*label);
             series = series
                 .iter()
                 .flat_map(|begun| words.iter().map(|word| [begun.as_slice(), &[*word]].concat()))
                 .collect();
         }
         series
+    }
+
+    /// The words that a label can have for this service.
+    fn words(&self, label: Label) -> Vec<&'static str> {
+        if label == Label::Probe {
+            return self.probes.iter().map(|role| role.label()).collect();
+        }
+        let mut words = label.words();
+        if label == Label::Hook && !self.repairs {
+            words.retain(|word| Some(*word) != hook(Program::Repair));
+        }
+        words
     }
 
     /// Sets what the configuration and the build fix, and the values that are not 0 at the start.
@@ -203,6 +266,12 @@ impl Metrics {
             self.set(Metric::ProbeThreshold, &[role.label()], probe.failure_threshold.into());
         }
     }
+}
+
+/// A count that was written down as a number with a fraction; nonsense is 0.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
+fn whole(value: f64) -> u64 {
+    value as u64
 }
 
 fn recorder(objective: Option<Duration>) -> PrometheusRecorder {

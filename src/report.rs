@@ -19,7 +19,8 @@ use std::time::Duration;
 use crate::config::Service;
 use crate::metrics::{LaunchKind, Metric, Metrics};
 use crate::notify::Notify;
-use crate::status::{Answer, Shared, Status, human, since_1970};
+use crate::state::{Beginning, Keeper};
+use crate::status::{Answer, Shared, Status, began_at, human, since_1970};
 use crate::supervisor::{DrillFault, DrillResult, Fact, Moment, Reason, Role, State, Verdict};
 use crate::tally::{Cause, News};
 
@@ -31,6 +32,11 @@ pub struct Reporter {
     metrics: Arc<Metrics>,
     shared: Arc<Shared>,
     notify: Notify,
+    keeper: Keeper,
+    /// How long the service was not wanted before this run.
+    idle: Duration,
+    /// When this run began, and how long the host had been up by then.
+    since_boot: (Moment, Duration),
     status: Status,
     /// How long a launch may take to come up.
     startup_timeout: Duration,
@@ -64,6 +70,9 @@ impl Reporter {
             metrics,
             shared,
             notify,
+            keeper: Keeper::default(),
+            idle: Duration::ZERO,
+            since_boot: (Moment::ZERO, Duration::ZERO),
             startup_timeout: service.policy.startup_timeout,
             objective: service.recovery_objective,
             has_readiness: service.policy.readiness.is_some(),
@@ -78,19 +87,30 @@ impl Reporter {
         }
     }
 
+    /// Goes on from what earlier runs have left, and has `keeper` write down what is kept.
+    #[must_use]
+    pub fn continuing(self, beginning: &Beginning, keeper: Keeper) -> Self {
+        let since_boot = (beginning.at, beginning.since_boot);
+        Self { keeper, idle: beginning.idle, since_boot, ..self }
+    }
+
     /// Something happened.
     pub fn fact(&mut self, now: Moment, fact: &Fact) {
         let news = self.status.tally.fact(now, fact);
         self.tell(now, fact);
-        if let Some(news) = news {
-            self.outage(now, &news);
+        if let Some(news) = &news {
+            self.outage(now, news);
         }
         if matches!(fact, Fact::StopRequested { .. }) {
             self.drill_ended(now, DrillResult::Aborted);
         }
-        let began = self.status.tally.outage().map(|outage| outage.began);
-        self.set_time(now, Metric::OutageStart, &[], began);
+        let began = self.status.tally.outage().map(|outage| began_at(now, &outage));
+        self.metrics.set(Metric::OutageStart, &[], began.unwrap_or_default().as_secs_f64());
         self.publish();
+        // Of an outage not only its counts are kept, but whether there is one.
+        if self.metrics.kept_changed() || news.is_some() {
+            self.keeper.remember();
+        }
     }
 
     /// The service is in this state; `next_attempt` is when the next launch is due, if one is.
@@ -159,7 +179,9 @@ impl Reporter {
 
     /// How long the service has been out by now; zero if it is not.
     pub fn outage_so_far(&self, now: Moment) -> Duration {
-        self.status.tally.outage().map_or(Duration::ZERO, |outage| now.since(outage.began))
+        let idle = |cause| if cause == Cause::Boot { self.idle } else { Duration::ZERO };
+        let outage = self.status.tally.outage();
+        outage.map_or(Duration::ZERO, |outage| outage.until(now) + idle(outage.cause))
     }
 
     /// The main process of the child runs under this pid.
@@ -239,6 +261,9 @@ impl Reporter {
                     human(outage.detection()),
                     human(now.since(outage.ended.unwrap_or(now))),
                 );
+                if outage.cause == Cause::PowerCycle {
+                    self.power_is_back(outage.ended.unwrap_or(now));
+                }
             }
             News::Ended(outage) if outage.cause == Cause::Drill => {
                 let took = outage.duration().unwrap_or_default();
@@ -248,6 +273,19 @@ impl Reporter {
             }
             News::Ended(_) => {}
         }
+    }
+
+    /// What came after the power did, and not the time without it, is ours to shorten.
+    fn power_is_back(&self, healthy: Moment) {
+        let (at, since_boot) = self.since_boot;
+        let took = since_boot + healthy.since(at);
+        self.metrics.set(Metric::PowerOnToHealthy, &[], took.as_secs_f64());
+        let name = self.name();
+        tracing::info!(
+            service = name,
+            "power on to healthy: {} after the host booted",
+            human(took)
+        );
     }
 
     fn publish(&mut self) {

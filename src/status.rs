@@ -14,7 +14,8 @@ use serde::Serialize;
 
 use crate::clock::{self, Clock};
 use crate::metrics::{Readings, Usage};
-use crate::supervisor::{DrillFault, Moment, State};
+use crate::state::{Beginning, Splay};
+use crate::supervisor::{DrillFault, Moment, Start, State};
 use crate::tally::{Outage, Tally};
 
 /// The loop is believed to be stuck when it is later than this.
@@ -103,17 +104,44 @@ pub struct Shared {
     /// Milliseconds since our start.
     last_turn: AtomicU64,
     due: AtomicU64,
+    origin: Origin,
+}
+
+/// How this run began.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The kind of this start.
+    pub start: Start,
+    /// The wait before the first launch, if there was one.
+    pub splay: Option<Splay>,
 }
 
 impl Shared {
-    /// Nothing has happened yet to the service of this name.
+    /// Nothing has happened yet to the service of this name, ever.
     pub fn new(clock: Clock, service: &str) -> Self {
+        Self::continuing(clock, service, &Beginning::default(), None)
+    }
+
+    /// Nothing has happened yet in this run to the service of this name.
+    pub fn continuing(
+        clock: Clock,
+        service: &str,
+        beginning: &Beginning,
+        splay: Option<Splay>,
+    ) -> Self {
+        let status = Status::new(service, beginning.tally.clone());
         Self {
             clock,
-            status: Mutex::new(Arc::new(Status::new(service))),
+            status: Mutex::new(Arc::new(status)),
             last_turn: AtomicU64::new(0),
             due: AtomicU64::new(NEVER),
+            origin: Origin { start: beginning.start, splay },
         }
+    }
+
+    /// The present moment of the loop's clock.
+    pub fn now(&self) -> Moment {
+        self.clock.now()
     }
 
     /// Replaces the status.
@@ -184,7 +212,7 @@ impl Shared {
 
 impl Status {
     /// As it is when the supervisor starts.
-    fn new(service: &str) -> Self {
+    fn new(service: &str, tally: Tally) -> Self {
         Self {
             service: service.to_owned(),
             state: State::Stopped,
@@ -199,7 +227,7 @@ impl Status {
             drill: None,
             probes: BTreeMap::new(),
             counts: Counts::default(),
-            tally: Tally::new(Moment::ZERO),
+            tally,
         }
     }
 }
@@ -226,6 +254,11 @@ pub fn human(span: Duration) -> String {
 /// The wall clock's time at `moment`, given that it is `now`, as the time since 1970.
 pub fn since_1970(now: Moment, moment: Moment) -> Duration {
     clock::wall().saturating_sub(now.since(moment)) + moment.since(now)
+}
+
+/// When an outage began, given that it is `now`, as the time since 1970.
+pub fn began_at(now: Moment, outage: &Outage) -> Duration {
+    since_1970(now, outage.began).saturating_sub(outage.earlier)
 }
 
 fn millis(moment: Moment) -> u64 {

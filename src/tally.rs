@@ -5,7 +5,8 @@
 //! beginning of an outage, and whether a first pass was its end. The seconds in between are held
 //! back as *pending* and booked once that is decided.
 //!
-//! A run begins with an outage (cause `boot`). It is not an incident: nothing broke.
+//! A run begins with an outage. After an earlier run that ended well its cause is `boot`, which is
+//! no incident: nothing broke. Otherwise it began before this run did.
 
 use std::time::Duration;
 
@@ -22,14 +23,25 @@ pub enum Cause {
     Unhealthy,
     /// An operator asked for it.
     Planned,
+    /// The host lost its power (or was reset) while the service was up.
+    PowerCycle,
+    /// The supervisor was killed, and the child with it.
+    Supervisor,
     /// A drill broke it.
     Drill,
 }
 
 impl Cause {
     /// All of them, in the order of the sums.
-    pub const ALL: &[Self] =
-        &[Self::Boot, Self::Crash, Self::Unhealthy, Self::Planned, Self::Drill];
+    pub const ALL: &[Self] = &[
+        Self::Boot,
+        Self::Crash,
+        Self::Unhealthy,
+        Self::Planned,
+        Self::PowerCycle,
+        Self::Supervisor,
+        Self::Drill,
+    ];
 
     /// The value of the `cause` label.
     pub const fn label(self) -> &'static str {
@@ -38,6 +50,8 @@ impl Cause {
             Self::Crash => "crash",
             Self::Unhealthy => "unhealthy",
             Self::Planned => "planned",
+            Self::PowerCycle => "power_cycle",
+            Self::Supervisor => "supervisor",
             Self::Drill => "drill",
         }
     }
@@ -45,7 +59,7 @@ impl Cause {
     /// Whether an outage of this cause is something that broke.
     pub const fn is_incident(self) -> bool {
         match self {
-            Self::Crash | Self::Unhealthy => true,
+            Self::Crash | Self::Unhealthy | Self::PowerCycle | Self::Supervisor => true,
             Self::Boot | Self::Planned | Self::Drill => false,
         }
     }
@@ -58,6 +72,8 @@ pub struct Outage {
     pub cause: Cause,
     /// When it began: at the exit, or at the first failed probe of those that reached the threshold.
     pub began: Moment,
+    /// How much of it was before this run, if it began with the run.
+    pub earlier: Duration,
     /// When we knew.
     pub detected: Moment,
     /// The first pass that lasted, once there is one.
@@ -65,14 +81,24 @@ pub struct Outage {
 }
 
 impl Outage {
+    /// With which a run begins at `now`, `earlier` of it being over.
+    pub const fn at_start(now: Moment, cause: Cause, earlier: Duration) -> Self {
+        Self { cause, began: now, earlier, detected: now, ended: None }
+    }
+
     /// From its beginning until we knew.
     pub fn detection(&self) -> Duration {
-        self.detected.since(self.began)
+        self.until(self.detected)
     }
 
     /// From its beginning to its end; `None` while it lasts.
     pub fn duration(&self) -> Option<Duration> {
-        Some(self.ended?.since(self.began))
+        Some(self.until(self.ended?))
+    }
+
+    /// From its beginning to `moment`.
+    pub fn until(&self, moment: Moment) -> Duration {
+        moment.since(self.began) + self.earlier
     }
 }
 
@@ -87,6 +113,11 @@ pub struct Sums {
 }
 
 impl Sums {
+    /// Only up time.
+    pub fn of_up(up: Duration) -> Self {
+        Self { up, ..Self::default() }
+    }
+
     /// The service was not up, because of `cause`.
     pub fn down(&self, cause: Cause) -> Duration {
         self.down[cause as usize]
@@ -97,7 +128,8 @@ impl Sums {
         self.up + self.pending + self.down.iter().sum::<Duration>()
     }
 
-    fn add_down(&mut self, cause: Cause, span: Duration) {
+    /// Books `span` as down time.
+    pub fn add_down(&mut self, cause: Cause, span: Duration) {
         self.down[cause as usize] += span;
     }
 }
@@ -135,16 +167,15 @@ enum Mode {
 }
 
 impl Tally {
-    /// Starts at `now`, with the outage of cause `boot`.
+    /// Starts from nothing, at `now`.
     pub fn new(now: Moment) -> Self {
-        let outage = Outage { cause: Cause::Boot, began: now, detected: now, ended: None };
-        Self {
-            mode: Mode::Down(Cause::Boot),
-            since: now,
-            booked: Sums::default(),
-            outage: Some(outage),
-            drilled: false,
-        }
+        Self::continuing(Sums::default(), Outage::at_start(now, Cause::Boot, Duration::ZERO))
+    }
+
+    /// Starts from what earlier runs have booked, with `outage`.
+    pub const fn continuing(booked: Sums, outage: Outage) -> Self {
+        let mode = Mode::Down(outage.cause);
+        Self { mode, since: outage.began, booked, outage: Some(outage), drilled: false }
     }
 
     /// Takes in what happened.
@@ -207,6 +238,13 @@ impl Tally {
         sums
     }
 
+    /// The sums until `now`, should this run end then: nothing is pending.
+    pub fn sums_at_the_end(&self, now: Moment) -> Sums {
+        let mut ended = self.clone();
+        ended.book(now, Mode::Ended);
+        ended.booked
+    }
+
     /// The current outage, if there is one; while a pass settles, it is still there.
     pub fn outage(&self) -> Option<Outage> {
         self.outage
@@ -238,7 +276,7 @@ impl Tally {
     }
 
     fn begin(&mut self, cause: Cause, began: Moment, detected: Moment) -> News {
-        let outage = Outage { cause, began, detected, ended: None };
+        let outage = Outage { cause, began, earlier: Duration::ZERO, detected, ended: None };
         self.outage = Some(outage);
         News::Began(outage)
     }
@@ -375,6 +413,36 @@ mod tests {
         let ended = [&story[..], &[(24, END)]].concat();
         let (tally, _) = check(&ended, 100, [20, 0, 0, 0, 0, 4]);
         assert_eq!(tally.outage(), None);
+    }
+
+    #[test]
+    fn an_outage_that_began_before_the_run_counts_from_there_and_is_an_incident() {
+        let mut booked = Sums { up: Duration::from_secs(100), ..Sums::default() };
+        booked.add_down(Cause::PowerCycle, Duration::from_secs(30));
+        let outage = Outage::at_start(at(3), Cause::PowerCycle, Duration::from_secs(30));
+        let mut tally = Tally::continuing(booked, outage);
+        tally.fact(at(8), &PASS);
+        let news = tally.fact(at(18), &Fact::Settled);
+        let Some(News::Ended(outage)) = news else { panic!("{news:?}") };
+        assert_eq!(outage.duration(), Some(Duration::from_secs(35)));
+        assert_eq!(outage.detection(), Duration::from_secs(30));
+        let sums = tally.sums(at(23));
+        assert_eq!((sums.up.as_secs(), sums.down(Cause::PowerCycle).as_secs()), (115, 35));
+    }
+
+    #[test]
+    fn what_is_pending_when_a_run_ends_is_booked_as_far_as_it_is_known() {
+        for (story, expected) in [
+            (&[(5, PASS)][..], [0, 0, 9, 0, 0, 0]),
+            (&[(0, PASS), (1, Fact::Settled), (5, failed(1))], [9, 0, 0, 0, 0, 0]),
+            (&[(0, PASS), (1, Fact::Settled), (5, CRASH)], [5, 0, 0, 4, 0, 0]),
+        ] {
+            let mut tally = Tally::new(Moment::ZERO);
+            for (when, fact) in story {
+                tally.fact(at(*when), fact);
+            }
+            assert_eq!(seconds(&tally.sums_at_the_end(at(9))), expected, "{story:?}");
+        }
     }
 
     fn any_fact() -> impl Strategy<Value = Fact> {

@@ -345,7 +345,9 @@ fn collect(folder: &Path, files: &mut Vec<SourceFile>) {
     for entry in fs::read_dir(folder).expect("a folder of the repository is readable") {
         let path = entry.expect("an entry of the repository is readable").path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name == "target" || name == "Cargo.lock" || (name.starts_with('.') && name != ".ci") {
+        if ["target", "corpus", "Cargo.lock"].contains(&name)
+            || (name.starts_with('.') && name != ".ci")
+        {
             continue;
         }
         if path.is_dir() {

@@ -1,5 +1,7 @@
 //! `rekindle run`: puts the house in order, then supervises until it is over.
 
+mod memory;
+
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,9 +24,10 @@ use crate::process::cgroup::Cgroup;
 use crate::process::instance::{InUse, Instance};
 use crate::process::{Mark, Orphans, port, reaper, reserve_hand_over_descriptor};
 use crate::report::{Note, Reporter, Teller};
-use crate::state::Recorder;
 use crate::status::Shared;
 use crate::supervisor::DrillFault;
+
+use memory::Memory;
 
 /// How long a state directory that is in use is waited for, and how often it is looked at.
 const LOCK_PATIENCE: Duration = Duration::from_mins(1);
@@ -153,7 +156,7 @@ struct House {
 }
 
 impl House {
-    async fn live(self, warnings: &[String]) -> Result<u8, NotStarted> {
+    async fn live(mut self, warnings: &[String]) -> Result<u8, NotStarted> {
         let mut signals = Signals::listen()?;
         let program = self.service.command.first().cloned().unwrap_or_default();
         self.teller.note(&Note::Started { program });
@@ -168,16 +171,23 @@ impl House {
         let instance = self.open(state_dir.as_deref(), &mut signals.orders).await?;
         let control = self.control_socket(state_dir.as_deref(), &env)?;
 
-        let shared = Arc::new(Shared::new(self.clock, &self.service.name));
+        let mark = Mark { instance: instance.id, service: self.service.name.clone() };
+        let records = instance.records;
+        let memory = Memory::open(&self, &mark, records.as_ref(), state_dir.as_deref());
+        let (beginning, splay) = (memory.beginning.clone(), memory.splay);
+        self.service.policy.first_delay = splay.map_or(Duration::ZERO, |splay| splay.delay);
+        let shared = Shared::continuing(self.clock, &self.service.name, &beginning, splay);
+        let shared = Arc::new(shared);
         let (orders, drills) = unbounded_channel();
         let http = self.open_doors(control, &shared, orders)?;
         // Held until nothing of ours is alive, whatever becomes of the records.
         let _lock = instance.lock;
-        let mark = Mark { instance: instance.id, service: self.service.name.clone() };
-        let recorder = Recorder::start(&self.service.name, instance.records, self.teller.clone())?;
+        let recorder = memory.go_on(&self, records, &shared).await?;
+        let keeper = recorder.keeper();
         let orphans = if reaper::is_init() { Orphans::OnlyIdentified } else { Orphans::AllOurs };
         let cgroup = self.cgroup(&mark);
-        let reporter = Reporter::new(&self.service, self.metrics, shared, Notify::from_env());
+        let reporter = Reporter::new(&self.service, self.metrics, shared, Notify::from_env())
+            .continuing(&beginning, keeper.clone());
         let pumped = is_pumped(&self.service);
         let pipes = http.clone();
         let driver = Driver::new(Setup {
@@ -185,6 +195,7 @@ impl House {
             clock: self.clock,
             mark,
             earlier: instance.earlier,
+            start: beginning.start,
             recorder,
             orphans,
             cgroup: cgroup.clone(),
@@ -195,7 +206,9 @@ impl House {
             signals,
             drills,
         })?;
-        let code = driver.run().await.exit_code();
+        let outcome = driver.run().await;
+        // What is left, if anything is, has not stopped.
+        let stopped = (!outcome.leaves_something()).then(|| memory::has_stopped(&keeper));
         if let Some(cgroup) = cgroup
             && let Err(error) = cgroup.remove()
         {
@@ -203,7 +216,11 @@ impl House {
         }
         // The child's last words may still be on their way.
         pipes.drain(DRAIN_PATIENCE);
+        if let Some(stopped) = stopped {
+            stopped.await;
+        }
         pipes.remove_control_socket();
+        let code = outcome.exit_code();
         self.teller.note(&Note::Ended { code });
         Ok(code)
     }

@@ -247,6 +247,16 @@ pub const KEYS: &[Key] = &[
     .default(r#""retry""#)
     .flag("on-boot-failure", "REKINDLE_ON_BOOT_FAILURE", "WORD"),
     key(
+        "service.NAME.boot_splay",
+        Duration,
+        "Spreads the first launches of a fleet whose power has come back. \
+         After a start of the kind power_cycle or reboot, boot hook and child wait for a share of \
+         this that is different for each sandbox and each boot; log and /status say which. \
+         A good value is 1.2 times the number of sandboxes, divided by the starts per second that \
+         what they all depend on can serve.",
+    )
+    .default(r#""0s""#),
+    key(
         "service.NAME.startup_timeout",
         Duration,
         "How long a launch may take until its first passed probe. \

@@ -10,6 +10,7 @@ use humantime::format_duration;
 use super::{Config, Service};
 use crate::gather::gather;
 use crate::supervisor::{ExitAction, Policy, ProbePolicy, RestartPolicy};
+use crate::text::one_line;
 
 /// What would happen when, for people.
 pub fn plan(config: &Config) -> String {
@@ -19,7 +20,8 @@ pub fn plan(config: &Config) -> String {
 fn of_service(service: &Service) -> String {
     let policy = &service.policy;
     let program = service.command.first().map_or("", String::as_str);
-    let lines = [
+    let splay = service.boot_splay;
+    let mut lines = vec![
         ("service", format!("{}: {program}", service.name)),
         ("boot hook", boot_hook(service)),
         ("it dies", when_it_dies(policy)),
@@ -31,8 +33,12 @@ fn of_service(service: &Service) -> String {
         ("budget", budget(policy)),
         ("a stop", stop(policy)),
     ];
-    let lines = lines.map(|(subject, plan)| format!("{subject:<17}{plan}\n"));
-    lines.concat()
+    if !splay.is_zero() {
+        let waits = format!("the first launch waits for a share of {}", format_duration(splay));
+        lines.insert(2, ("the host boots", waits));
+    }
+    let lines = lines.iter().map(|(subject, plan)| format!("{subject:<17}{}\n", one_line(plan)));
+    lines.collect::<Vec<_>>().concat()
 }
 
 fn boot_hook(service: &Service) -> String {
@@ -222,6 +228,7 @@ mod tests {
         let keys = r#"
             boot_hook = false
             repair = ["true"]
+            boot_splay = "1m"
             max_restarts = 5
             on_exhausted = "exit"
             backoff = { initial = "1s", factor = 1, jitter = 0 }
@@ -231,6 +238,7 @@ mod tests {
         insta::assert_snapshot!(planned(keys), @"
     service          gateway: gateway
     boot hook        none
+    the host boots   the first launch waits for a share of 1m
     it dies          with code 0: the run ends; else started again at once if it was healthy for 1m, else every 1s
     it hangs         nothing: there is no liveness probe
     it never serves  not seen: there is no startup probe

@@ -29,6 +29,8 @@ pub(super) fn policy(
     }
     Policy {
         hook: hook_timeout.map(|timeout| HookPolicy { timeout, exit_on_failure }),
+        // Depends on how a run begins.
+        first_delay: Duration::ZERO,
         repair: repair.map(|repair| repair.timeout),
         startup: rounds.startup,
         startup_timeout,

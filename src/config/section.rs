@@ -10,6 +10,7 @@ use super::document::{Origin, Table, Value, What, parse_value};
 use super::keys::{self, Kind};
 use super::values;
 use crate::gather::gather;
+use crate::text::one_line;
 
 /// What was found wrong or doubtful so far, and what is needed to say where.
 #[derive(Debug, Default)]
@@ -36,8 +37,10 @@ impl Notes {
 
     fn line(&self, origin: Origin, text: &str) -> String {
         match origin {
-            Origin::Line(line) => format!("{}:{line}: {text}", self.file),
-            Origin::Default | Origin::Flag(_) | Origin::Env(_) | Origin::Arguments => text.into(),
+            Origin::Line(line) => one_line(&format!("{}:{line}: {text}", self.file)),
+            Origin::Default | Origin::Flag(_) | Origin::Env(_) | Origin::Arguments => {
+                one_line(text)
+            }
         }
     }
 

@@ -107,6 +107,7 @@ fn service(services: &Section<'_>, name: &str, sources: &Sources) -> Service {
             ("auto", ImpostorMode::Auto),
             &[("report", ImpostorMode::Report), ("off", ImpostorMode::Off)],
         ),
+        boot_splay: section.read("boot_splay", values::duration),
         recovery_objective: section.get("recovery_objective", values::span),
     }
 }

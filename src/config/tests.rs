@@ -427,6 +427,30 @@ fn every_example_value_is_read_without_complaint() {
     }
 }
 
+#[test]
+fn what_may_be_secret_is_not_shown_when_it_is_written_wrongly() {
+    for line in [
+        "command = \"gateway --token=s3cret\"",
+        "command = [\"gateway\", \"${a s3cret}\"]",
+        "repair = \"fix s3cret\"",
+        "env = \"TOKEN=s3cret\"",
+        "probe.liveness.exec = \"ask s3cret\"",
+        "probe.liveness.http = \"http://a/\"\nprobe.liveness.headers = \"Authorization: s3cret\"",
+    ] {
+        let command = if line.starts_with("command") { "" } else { "command = [\"x\"]\n" };
+        let text = format!("[service.gateway]\n{command}{line}");
+        let found = problems(&text);
+        assert!(found.iter().all(|problem| !problem.contains("s3cret")), "{found:?}");
+    }
+}
+
+#[test]
+fn a_key_that_would_drive_the_terminal_is_told_on_one_line() {
+    let found = problems(&format!("{LEAST}\"a\\n\\u001b[31m\" = 1"));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].contains("service.gateway.a  [31m is not a key"), "{found:?}");
+}
+
 /// Lines of a file: keys in and out of place, with values of every kind, and secrets among them.
 fn any_line() -> impl Strategy<Value = String> {
     let value = prop_oneof![

@@ -348,6 +348,10 @@ pub(super) fn expand(text: &str, environment: &BTreeMap<String, String>) -> Resu
             .split_once('}')
             .ok_or("has a ${ without its }: close it, or write $${ to keep the text")?;
         let value = environment.get(name).ok_or_else(|| {
+            if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+                return "has no variable's name between ${ and }: write $${ to keep the text"
+                    .into();
+            }
             format!(
                 "uses ${{{name}}}, which is not set: set {name}, or write $${{ to keep the text"
             )

@@ -29,6 +29,8 @@ pub(super) struct Seen {
     pub(super) pid: Option<u32>,
     /// When the supervisor was started.
     pub(super) supervisor_since: Duration,
+    /// The word for the kind of its start.
+    pub(super) start: String,
     /// The outage that lasts.
     pub(super) outage: Option<Outage>,
     /// The last incident that is over.
@@ -158,6 +160,7 @@ fn read(status: &Value) -> Option<Seen> {
         since: moment(&service["since"])?,
         pid: service["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()),
         supervisor_since: moment(&status["supervisor"]["started"])?,
+        start: status["supervisor"]["start"].as_str()?.to_owned(),
         outage: outage(&service["outage"]),
         last_incident: outage(&service["last_incident"]),
     })

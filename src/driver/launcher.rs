@@ -22,7 +22,7 @@ use crate::process::{
 };
 use crate::report::Note;
 use crate::state::Recorder;
-use crate::supervisor::{Errno, Launch, Program};
+use crate::supervisor::{Errno, Launch, Program, Start};
 
 /// How a launch went well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +59,9 @@ pub(super) struct Launcher {
     told_start: &'static str,
 }
 
+/// What hooks are told once the service has been healthy in this run.
+const NO_START: &str = "none";
+
 /// The signal that asks the child of `service` to end.
 pub(super) fn stop_signal(service: &Service) -> Number {
     // The configuration only lets signals through.
@@ -72,6 +75,7 @@ impl Launcher {
         http: http::Handle,
         recorder: Recorder,
         pumped: bool,
+        start: Start,
     ) -> Self {
         Self {
             service,
@@ -82,8 +86,7 @@ impl Launcher {
             hand_over: None,
             notes: Vec::new(),
             told_hook: false,
-            // Without a record of earlier runs every run is the first.
-            told_start: "first",
+            told_start: start.label(),
         }
     }
 
@@ -94,7 +97,7 @@ impl Launcher {
 
     /// The service is healthy: later hooks of this run are not about how it began.
     pub(super) const fn healthy(&mut self) {
-        self.told_start = "none";
+        self.told_start = NO_START;
     }
 
     /// The main process of a launch has ended.

@@ -122,7 +122,7 @@ impl Driver {
     }
 
     pub(super) fn name_what_is_left(&self, outcome: Outcome) {
-        if !matches!(outcome, Outcome::Asked { left: true, .. }) {
+        if !outcome.leaves_something() {
             return;
         }
         for member in self.tree.borrow_mut().members() {

@@ -11,7 +11,7 @@ Generated from the table in `src/metrics/table.rs`; `UPDATE_DOCS=1 cargo test` r
 The text format is Prometheus 0.0.4, at `/metrics`.
 Every series that can appear is exported from the start, at 0, unless it is marked *optional*: \
 those are left out where the value is unknown or not configured.
-Counters and sums start over with each run of the supervisor.
+What is marked *kept* is carried over from run to run by the state file, power cycles included; everything else starts over with each run of the supervisor.
 
 | Name | Type | Labels | Meaning |
 |---|---|---|---|
@@ -28,7 +28,8 @@ impl fmt::Display for Document {
             let labels: Vec<_> = family.labels.iter().map(|label| label.key()).collect();
             let (kind, labels) = (family.kind.label(), labels.join(", "));
             let optional = if *optional { " *optional*" } else { "" };
-            writeln!(f, "| `{name}` | {kind} | {labels} | {help}{optional} |")?;
+            let kept = if family.kept { " *kept*" } else { "" };
+            writeln!(f, "| `{name}` | {kind} | {labels} | {help}{optional}{kept} |")?;
         }
         f.write_str("\n## Label values\n\n| Metric | Label | Values |\n|---|---|---|\n")?;
         for family in TABLE {

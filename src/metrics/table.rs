@@ -4,7 +4,7 @@
 //! all read it. Label words come from the enums that the rest of the program uses.
 
 use crate::output::Stream;
-use crate::supervisor::{DrillResult, FailKind, Program, Reason, Role, State, Why};
+use crate::supervisor::{self, DrillResult, FailKind, Program, Reason, Role, State, Why};
 use crate::tally::Cause;
 
 /// What a metric is to Prometheus.
@@ -55,8 +55,8 @@ pub struct Family {
     pub source: Source,
     /// Left out where the value is unknown or not configured.
     pub optional: bool,
-    /// It belongs to the service rather than to one run: the state file is to carry it over.
-    pub persisted: bool,
+    /// It belongs to the service rather than to one run: the state file carries it over.
+    pub kept: bool,
 }
 
 impl Family {
@@ -80,7 +80,7 @@ impl Family {
             help,
             source: Source::Recorder,
             optional: false,
-            persisted: false,
+            kept: false,
         }
     }
 
@@ -92,8 +92,8 @@ impl Family {
         Self { optional: true, ..self }
     }
 
-    const fn persisted(self) -> Self {
-        Self { persisted: true, ..self }
+    const fn kept(self) -> Self {
+        Self { kept: true, ..self }
     }
 }
 
@@ -112,6 +112,7 @@ pub enum Label {
     IncidentCause,
     DrillResult,
     Start,
+    StartKind,
     Probe,
     ProbeResult,
     Hook,
@@ -137,6 +138,7 @@ impl Label {
             Self::Reason => "reason",
             Self::Cause | Self::IncidentCause => "cause",
             Self::Start => "start",
+            Self::StartKind => "kind",
             Self::Probe => "probe",
             Self::ProbeResult | Self::HookResult | Self::DrillResult => "result",
             Self::Hook => "hook",
@@ -161,6 +163,7 @@ impl Label {
             Self::Cause => Cause::ALL.iter().map(|cause| cause.label()).collect(),
             Self::IncidentCause => incident_causes(),
             Self::DrillResult => DrillResult::ALL.iter().map(|result| result.label()).collect(),
+            Self::StartKind => supervisor::Start::ALL.iter().map(|start| start.label()).collect(),
             Self::Start => LaunchKind::ALL.iter().map(|kind| kind.label()).collect(),
             Self::Probe => Role::ALL.iter().map(|role| role.label()).collect(),
             Self::ProbeResult => probe_results(),
@@ -288,8 +291,8 @@ fn incident_causes() -> Vec<&'static str> {
 }
 
 fn probe_results() -> Vec<&'static str> {
-    let pass = crate::supervisor::Verdict::Pass;
-    let unknown = crate::supervisor::Verdict::unknown(Why::Lost);
+    let pass = supervisor::Verdict::Pass;
+    let unknown = supervisor::Verdict::unknown(Why::Lost);
     let failures = FailKind::ALL.iter().map(|kind| kind.label());
     std::iter::once(pass.label()).chain(failures).chain([unknown.label()]).collect()
 }
@@ -343,7 +346,8 @@ macro_rules! table {
 }
 
 use Label::{
-    Arch, Code, Hook, IncidentCause, Level, Os, ProbeResult, Service, Start, Thread, To, Version,
+    Arch, Code, Hook, IncidentCause, Level, Os, ProbeResult, Service, Start, StartKind, Thread, To,
+    Version,
 };
 
 table! {
@@ -364,6 +368,20 @@ table! {
         "Log lines dropped because stderr was not being read.");
     ThreadPanics = counter("rekindle_thread_panics_total", &[Thread],
         "Panics of helper threads; each was started again.");
+    SupervisorStarts = counter("rekindle_supervisor_starts_total", &[StartKind],
+        "Starts of the supervisor, by how the run before it had ended.").kept();
+    StopsCutShort = counter("rekindle_supervisor_stops_cut_short_total", &[],
+        "Runs that ended while they were stopping the service: it was not given the time.").kept();
+    LastPowerCycle = gauge("rekindle_last_power_cycle_timestamp_seconds", &[],
+        "When the supervisor came back from the last power cycle, 0 before any.").kept();
+    StateDurable = gauge("rekindle_state_durable", &[],
+        "1 if what is remembered outlives the sandbox and could be written the last time, else 0.");
+    StateHeartbeat = gauge("rekindle_state_heartbeat_timestamp_seconds", &[],
+        "When the state file was last written, 0 before.");
+    StateWriteErrors = counter("rekindle_state_write_errors_total", &[],
+        "Failed writes to the state directory.");
+    StateWriteDuration = gauge("rekindle_state_write_duration_seconds", &[],
+        "How long the last write of the state file took, syncing included.");
     StaleEvents = counter("rekindle_stale_events_total", &[Service],
         "News about launches that were over, dropped.");
 
@@ -390,15 +408,15 @@ table! {
     Transitions = counter("rekindle_service_transitions_total", &[Service, To],
         "Changes of state, by the state entered.");
     Restarts = counter("rekindle_restarts_total", &[Service, Label::Reason],
-        "Launches of a replacement child, by why the previous attempt ended.").persisted();
+        "Launches of a replacement child, by why the previous attempt ended.").kept();
     RestartsAvoided = counter("rekindle_restarts_avoided_total", &[Service, Label::Why],
         "Failures that would have restarted the child but were not believed, by why.");
     SpawnFailures = counter("rekindle_child_spawn_failures_total", &[Service],
         "Programs of the service that could not be started.");
     LastExitCode = gauge("rekindle_child_last_exit_code", &[Service],
-        "Code of the child's last exit, 128 + n for signal n, -1 before any.").persisted();
+        "Code of the child's last exit, 128 + n for signal n, -1 before any.").kept();
     LastExitTime = gauge("rekindle_child_last_exit_timestamp_seconds", &[Service],
-        "When the child last exited, 0 before any.").persisted();
+        "When the child last exited, 0 before any.").kept();
     Backoff = gauge("rekindle_restart_backoff_seconds", &[Service],
         "Delay before the scheduled attempt, 0 if none is scheduled.");
     NextRestart = gauge("rekindle_next_restart_timestamp_seconds", &[Service],
@@ -408,30 +426,33 @@ table! {
     BudgetRemaining = gauge("rekindle_restart_budget_remaining", &[Service],
         "Restarts left within the window, where `max_restarts` is set.").optional();
     Uptime = counter("rekindle_uptime_seconds_total", &[Service],
-        "Seconds that the service was up.").on_page().persisted();
+        "Seconds that the service was up.").on_page().kept();
     Downtime = counter("rekindle_downtime_seconds_total", &[Service, Label::Cause],
         "Seconds that the service was not up, by cause; grows during an outage.")
-        .on_page().persisted();
+        .on_page().kept();
     Incidents = counter("rekindle_incidents_total", &[Service, IncidentCause],
-        "Outages that began while the service was up, by cause.").persisted();
+        "Outages that began while the service was up, by cause.").kept();
     LastIncident = gauge("rekindle_last_incident_timestamp_seconds", &[Service],
-        "When the last incident began, 0 before any.").persisted();
+        "When the last incident began, 0 before any.").kept();
     DrillActive = gauge("rekindle_drill_active", &[Service],
         "1 while a drill of the running service is not over, else 0.");
     Drills = counter("rekindle_drills_total", &[Service, Label::DrillResult],
-        "Drills of the running service, by their result.").persisted();
+        "Drills of the running service, by their result.").kept();
     LastDrill = gauge("rekindle_last_drill_timestamp_seconds", &[Service],
-        "When the last drill of the running service was over, 0 before any.").persisted();
+        "When the last drill of the running service was over, 0 before any.").kept();
     LastDrillSuccess = gauge("rekindle_last_drill_success", &[Service],
-        "1 if the last drill of the running service was a success, else 0.").persisted();
+        "1 if the last drill of the running service was a success, else 0.").kept();
     OutageStart = gauge("rekindle_outage_start_timestamp_seconds", &[Service],
         "When the current outage began, 0 if there is none; a run begins with one.");
     Recovery = histogram("rekindle_recovery_duration_seconds", &[Service], RECOVERY,
         "From the beginning of an incident until the service was healthy again.");
     LastRecovery = gauge("rekindle_last_recovery_duration_seconds", &[Service],
-        "Duration of the last recovery, 0 before any.").persisted();
+        "Duration of the last recovery, 0 before any.").kept();
     LastRecoveryTime = gauge("rekindle_last_recovery_timestamp_seconds", &[Service],
-        "When the last recovery was complete, 0 before any.").persisted();
+        "When the last recovery was complete, 0 before any.").kept();
+    PowerOnToHealthy = gauge("rekindle_last_power_cycle_recovery_seconds", &[Service],
+        "From the host's boot until the service was healthy, at the last power cycle; 0 before any.")
+        .kept();
     TimeToHealthy = histogram("rekindle_time_to_healthy_seconds", &[Service, Start], TO_HEALTHY,
         "From the start of the child until it was healthy.");
     RecoveryObjective = gauge("rekindle_recovery_objective_seconds", &[Service],

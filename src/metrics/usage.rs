@@ -58,7 +58,7 @@ impl Usage {
         let mut usage = Self {
             open_fds: open_fds(pid),
             max_fds: max_fds(pid),
-            start_time: boot_time().map(|boot| boot + stat.start_seconds),
+            start_time: proc::boot_time().map(|boot| boot.as_secs_f64() + stat.start_seconds),
             ..Self::default()
         };
         usage.add(&stat);
@@ -115,11 +115,6 @@ fn max_fds(pid: u32) -> Option<f64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-fn boot_time() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/stat").ok()?;
-    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
-}
-
 #[expect(clippy::cast_precision_loss, reason = "a hundred or so")]
 fn ticks_per_second() -> f64 {
     rustix::param::clock_ticks_per_second() as f64
@@ -158,6 +153,19 @@ mod tests {
         assert!(own.open_fds.unwrap() >= 3.0);
         let age = crate::clock::wall().as_secs_f64() - own.start_time.unwrap();
         assert!((-2.0..86_400.0).contains(&age), "started {age} s ago");
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a child that nobody supervises")]
+    fn a_program_whose_name_is_not_utf8_is_read_like_any_other() {
+        use std::os::unix::ffi::OsStrExt;
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join(std::ffi::OsStr::from_bytes(b"\xe6\x97"));
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+        let mut child = std::process::Command::new(program).arg("60").spawn().unwrap();
+        let usage = Usage::of_tree(child.id());
+        child.kill().and_then(|()| child.wait()).unwrap();
+        assert!(usage.is_some());
     }
 
     #[test]

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use super::proc;
 
-const FILE: &str = "instance";
+/// The file with the id and the launches.
+pub const FILE: &str = "instance";
 const NEW_FILE: &str = "instance.new";
 const QUARANTINE: &str = "instance.bad";
 const LOCK: &str = "lock";
@@ -186,6 +187,11 @@ impl Records {
         }
     }
 
+    /// The state directory.
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
     /// Whether a write has failed, so that [`Self::catch_up`] has something to do.
     pub fn is_behind(&self) -> bool {
         self.appended.is_none()
@@ -240,8 +246,10 @@ fn prepare(directory: &Path) -> Result<(OwnedFd, OwnedFd), Refused> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let handle = rustix::fs::open(directory, flags, Mode::empty())
         .map_err(|errno| cannot("open", errno.into()))?;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let lock = rustix::fs::openat(&handle, LOCK, flags, Mode::RUSR | Mode::WUSR)
+    // Not for writing: a file system that is read-only, or is to become so, is no reason to refuse.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let create = flags | OFlags::RDONLY | OFlags::CREATE;
+    let lock = rustix::fs::openat(&handle, LOCK, create, Mode::RUSR | Mode::WUSR)
         .map_err(|errno| cannot("create the lock file in", errno.into()))?;
     if !rustix::fs::fstat(&lock).is_ok_and(|found| is_plain(&found)) {
         let error = io::Error::other("it is another file's second name, or none; remove it");
@@ -257,9 +265,9 @@ fn prepare(directory: &Path) -> Result<(OwnedFd, OwnedFd), Refused> {
         Err(errno) => return Err(cannot("lock", errno.into())),
     }
     // Only for whoever finds the lock taken; it holds without.
-    let pid = format!("{}\n", std::process::id());
-    rustix::fs::ftruncate(&lock, 0)
-        .and_then(|()| rustix::io::pwrite(&lock, pid.as_bytes(), 0))
+    let write = flags | OFlags::WRONLY | OFlags::TRUNC;
+    rustix::fs::openat(&handle, LOCK, write, Mode::empty())
+        .and_then(|file| rustix::io::write(&file, format!("{}\n", std::process::id()).as_bytes()))
         .ok();
     Ok((handle, lock))
 }
@@ -294,7 +302,7 @@ fn read(directory: &OwnedFd) -> (Option<(String, Vec<Record>)>, Vec<String>) {
 }
 
 /// Whether nobody but root and us can have written a file: a plain one of the right owner.
-fn is_ours_alone(found: &Stat) -> bool {
+pub fn is_ours_alone(found: &Stat) -> bool {
     is_plain(found) && !is_writable_by_others(found)
 }
 

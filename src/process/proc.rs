@@ -190,6 +190,13 @@ pub fn boot_id() -> Option<String> {
     (!id.is_empty()).then(|| id.to_owned())
 }
 
+/// When the kernel booted, by the wall clock as it is now, as the time since 1970.
+pub fn boot_time() -> Option<Duration> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
 /// `/proc/PID/stat` and the process' name in it, which may itself contain `)`, spaces and newlines.
 pub fn parse_stat(line: &[u8]) -> Option<(Stat, &[u8])> {
     let open = line.iter().position(|byte| *byte == b'(')?;

@@ -63,6 +63,10 @@ impl Reporter {
             Fact::RestartScheduled { reason, attempt, delay, slow } => {
                 self.restart_scheduled(now, reason, attempt, delay, slow);
             }
+            Fact::FirstLaunchDelayed { delay } => {
+                self.metrics.set(Metric::Backoff, &[], delay.as_secs_f64());
+                self.set_time(now, Metric::NextRestart, &[], Some(now + delay));
+            }
             Fact::LeftOversRemain => {
                 say!(error, self, "nothing is started beside what an earlier run left; trying on");
             }
@@ -203,7 +207,7 @@ impl Reporter {
         let took = human(took);
         match incident {
             Some(outage) if settles => {
-                let down = human(now.since(outage.began));
+                let down = human(outage.until(now));
                 say!(
                     info,
                     self,

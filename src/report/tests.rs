@@ -34,9 +34,11 @@ pub(crate) fn service() -> Service {
         repair: None,
         probes: config::Probes::default(),
         impostor: config::ImpostorMode::Auto,
+        boot_splay: Duration::ZERO,
         recovery_objective: Some(Duration::from_secs(45)),
         policy: Policy {
             hook: None,
+            first_delay: Duration::ZERO,
             repair: None,
             startup: Some(probe),
             startup_timeout: Duration::from_mins(10),

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::{Answer, Counts, Shared, Status, since_1970};
+use super::{Answer, Counts, Shared, Status, began_at, since_1970};
 use crate::gather::gather;
 use crate::supervisor::{Moment, State};
 use crate::tally::Outage;
@@ -26,6 +26,16 @@ pub struct SupervisorReport {
     pub pid: u32,
     pub started: String,
     pub live: bool,
+    pub start: &'static str,
+    pub boot_splay: Option<SplayReport>,
+}
+
+/// The wait before the first launch.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the schema describes each")]
+pub struct SplayReport {
+    pub seed: String,
+    pub delay_seconds: f64,
 }
 
 /// One service.
@@ -94,6 +104,11 @@ impl Report {
                 pid: std::process::id(),
                 started: timestamp(now, Moment::ZERO),
                 live: shared.live().is_ok(),
+                start: shared.origin.start.label(),
+                boot_splay: shared.origin.splay.map(|splay| SplayReport {
+                    seed: format!("{:016x}", splay.seed),
+                    delay_seconds: seconds(splay.delay),
+                }),
             },
             services: vec![ServiceReport::new(now, &status)],
         }
@@ -137,9 +152,9 @@ impl OutageReport {
     fn new(now: Moment, outage: &Outage) -> Self {
         Self {
             cause: outage.cause.label(),
-            began: timestamp(now, outage.began),
+            began: rfc3339(began_at(now, outage)),
             detected_after_seconds: seconds(outage.detection()),
-            seconds: seconds(outage.duration().unwrap_or_else(|| now.since(outage.began))),
+            seconds: seconds(outage.duration().unwrap_or_else(|| outage.until(now))),
         }
     }
 }
@@ -158,8 +173,11 @@ impl AnswerReport {
 }
 
 fn timestamp(now: Moment, moment: Moment) -> String {
-    let at = SystemTime::UNIX_EPOCH + since_1970(now, moment);
-    humantime::format_rfc3339_millis(at).to_string()
+    rfc3339(since_1970(now, moment))
+}
+
+fn rfc3339(since_1970: Duration) -> String {
+    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since_1970).to_string()
 }
 
 /// Milliseconds are enough for people, and steady in a document.
@@ -174,6 +192,8 @@ pub(crate) mod tests {
     use super::super::LastExit;
     use super::*;
     use crate::clock::Clock;
+    use crate::state::{Beginning, Splay};
+    use crate::tally::Tally;
 
     const SCHEMA: &str = include_str!("../../docs/status.schema.json");
 
@@ -250,7 +270,7 @@ pub(crate) mod tests {
     #[test]
     fn a_status_with_everything_in_it_fits_the_schema() {
         let at = Moment::new(Duration::from_millis(1_234));
-        let mut status = Status::new("gateway");
+        let mut status = Status::new("gateway", Tally::new(Moment::ZERO));
         let outage = status.tally.outage().unwrap();
         status.pid = Some(4711);
         status.next_attempt = Some(at);
@@ -261,12 +281,16 @@ pub(crate) mod tests {
         let answer =
             Answer { at, result: "timeout", detail, took, failures: 2, passed: Some(Moment::ZERO) };
         status.probes.insert("liveness", answer);
-        let shared = Shared::new(Clock::start(), "gateway");
+        let splay = Splay { seed: 0xabc, delay: Duration::from_millis(37_500) };
+        let beginning = Beginning::default();
+        let shared = Shared::continuing(Clock::start(), "gateway", &beginning, Some(splay));
         shared.publish(status);
         let document = serde_json::to_value(Report::new(&shared)).unwrap();
         assert_fits_schema(&document);
         let service = &document["services"][0];
         assert_eq!(service["outage"]["cause"], "boot");
+        assert_eq!(document["supervisor"]["start"], "first");
+        assert_eq!(document["supervisor"]["boot_splay"]["delay_seconds"], 37.5);
         assert_eq!(service["last_incident"]["seconds"], 1.234);
         assert_eq!(service["probes"]["liveness"]["consecutive_failures"], 2);
     }
@@ -295,6 +319,7 @@ pub(crate) mod tests {
         let schema: Value = serde_json::from_str(SCHEMA).unwrap();
         for (pointer, label) in [
             ("/$defs/service/properties/state/enum", Label::State),
+            ("/properties/supervisor/properties/start/enum", Label::StartKind),
             ("/$defs/outage/properties/cause/enum", Label::Cause),
             ("/$defs/answer/properties/result/enum", Label::ProbeResult),
         ] {

@@ -393,6 +393,10 @@ impl World {
                 ensure(self.is_a_reason(now, cause), "taken down without reason")?;
                 (self.healthy_since, self.stop_told) = (None, true);
             }
+            Fact::FirstLaunchDelayed { delay } => {
+                ensure(!self.child_ran, "a second first launch")?;
+                self.not_before = Some(now + delay);
+            }
             Fact::RestartScheduled { delay, slow, .. } => {
                 self.not_before = Some(now + delay);
                 if slow == Some(Slow::PortHeld) {

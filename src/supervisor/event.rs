@@ -345,4 +345,9 @@ impl Outcome {
             Self::BootHookFailed => 69,
         }
     }
+
+    /// Whether something was still alive.
+    pub const fn leaves_something(self) -> bool {
+        matches!(self, Self::Asked { left: true, .. })
+    }
 }

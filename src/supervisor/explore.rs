@@ -293,7 +293,10 @@ fn heals_within(policy: &Policy) -> Duration {
     let longest = policy.delays.iter().max().copied().unwrap_or_default();
     let backoff = longest + longest * policy.jitter_permille / 1000;
     let first_probe = policy.startup.map_or(policy.settle, |probe| probe.period);
-    policy.unhealthy_stop_timeout + backoff.max(policy.slow_retry) + first_probe
+    policy.unhealthy_stop_timeout
+        + backoff.max(policy.slow_retry)
+        + policy.first_delay
+        + first_probe
 }
 
 /// States that behave alike have one key.

@@ -152,6 +152,11 @@ pub enum Fact {
         /// Why at the slow pace, if so.
         slow: Option<Slow>,
     },
+    /// The first launch of this run waits: a fleet is not to start all at once.
+    FirstLaunchDelayed {
+        /// For how long.
+        delay: Duration,
+    },
     /// What earlier runs left is still alive: nothing is launched beside it, we go on sweeping.
     LeftOversRemain,
     /// A stranger holds the probed port.

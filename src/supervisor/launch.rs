@@ -23,7 +23,7 @@ impl Supervisor {
         self.phase = Phase::Sweeping { again_at: turn.now + SWEEP_AGAIN_AFTER };
     }
 
-    // Sweeping => Spawning. A stranger on the port never prevents the first launch.
+    // Sweeping => Spawning | BackingOff. A stranger on the port never prevents the first launch.
     pub(super) fn swept(&mut self, turn: &mut Turn, port: PortHolder) {
         if !matches!(self.phase, Phase::Sweeping { .. }) {
             return turn.report(Fact::StaleEvent);
@@ -34,7 +34,12 @@ impl Supervisor {
         if let PortHolder::Stranger { pid } = port {
             turn.report(Fact::PortHeld { pid, launching_anyway: true });
         }
-        self.begin_attempt(turn);
+        let delay = self.policy.first_delay;
+        if delay.is_zero() {
+            return self.begin_attempt(turn);
+        }
+        turn.report(Fact::FirstLaunchDelayed { delay });
+        self.phase = Phase::BackingOff { until: turn.now + delay, slow: None };
     }
 
     // Sweeping => Sweeping | Finished. Nothing is launched beside what is left.

@@ -9,6 +9,8 @@ use super::words::Program;
 pub struct Policy {
     /// The boot hook, if one may be there.
     pub hook: Option<HookPolicy>,
+    /// How long the first launch of this run waits, so that a fleet does not start all at once.
+    pub first_delay: Duration,
     /// How long `repair` may take, if there is one.
     pub repair: Option<Duration>,
     /// How to see that a launch has come up.

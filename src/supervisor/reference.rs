@@ -142,7 +142,7 @@ pub(super) fn longest_span(core: &Supervisor) -> Duration {
         Phase::BackingOff { slow: Some(_), .. } => policy.slow_retry,
         Phase::BackingOff { slow: None, .. } => {
             let longest = policy.delays.iter().max().copied().unwrap_or_default();
-            longest + longest * policy.jitter_permille / 1000
+            (longest + longest * policy.jitter_permille / 1000).max(policy.first_delay)
         }
     }
 }

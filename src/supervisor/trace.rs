@@ -104,6 +104,7 @@ fn told(fact: Fact) -> String {
             let pace = slow.map(|slow| format!(", slow: {slow}")).unwrap_or_default();
             format!("attempt {attempt} in {}{pace}", secs(delay))
         }
+        Fact::FirstLaunchDelayed { delay } => format!("first launch in {}", secs(delay)),
         Fact::LeftOversRemain => "left-overs remain".to_owned(),
         Fact::PortHeld { pid, launching_anyway: true } => format!("port held by {pid}, go on"),
         Fact::PortHeld { pid, launching_anyway: false } => format!("port held by {pid}"),

@@ -105,6 +105,24 @@ words! {
 }
 
 words! {
+    /// How this run began, as far as what the last one left behind tells.
+    Start {
+        /// There was no earlier run.
+        First => "first",
+        /// The last run was stopped, or ended for good.
+        Clean => "clean",
+        /// The same, and the host has booted since.
+        Reboot => "reboot",
+        /// The last run ended without a word; the host is still up.
+        Crash => "crash",
+        /// The last run ended without a word, and the host has booted since.
+        PowerCycle => "power_cycle",
+        /// The last run ended without a word on another host than this one.
+        Moved => "moved",
+    }
+}
+
+words! {
     /// What a probe could not learn, and why: never counted as a failure.
     Why {
         /// The host name could not be resolved.

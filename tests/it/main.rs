@@ -17,6 +17,7 @@ mod output;
 mod pid1;
 #[cfg(feature = "planted-faults")]
 mod planted;
+mod power;
 mod probe_command;
 mod probes;
 mod proxy;

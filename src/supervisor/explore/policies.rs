@@ -19,6 +19,7 @@ const fn probe(period: u64, timeout: u64, failure_threshold: u32) -> ProbePolicy
 pub(super) fn bare() -> Policy {
     Policy {
         hook: None,
+        first_delay: Duration::ZERO,
         repair: None,
         startup: None,
         startup_timeout: secs(4),
@@ -85,9 +86,10 @@ pub(super) fn ready() -> Policy {
     }
 }
 
-/// A hook, and nothing to probe.
+/// A hook, and nothing to probe; the first launch waits.
 pub(super) fn dozing() -> Policy {
     Policy {
+        first_delay: secs(2),
         hook: Some(HookPolicy { timeout: secs(2), exit_on_failure: false }),
         delays: vec![Duration::ZERO],
         jitter_permille: 0,

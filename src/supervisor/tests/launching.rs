@@ -59,6 +59,18 @@ fn without_a_hook_the_child_is_launched_at_once() {
 }
 
 #[test]
+fn a_first_launch_that_is_delayed_waits_without_a_hook_and_ends_when_told() {
+    let policy = Policy { first_delay: secs(30), ..defaults() };
+    let core = given::with(policy, Phase::Sweeping { again_at: at(130.0) });
+    let swept = Event::Swept { port: FREE };
+    let core = row(&core, 100.0, swept, "backoff | first launch in 30 s");
+    assert_eq!(core.next_attempt(), Some(at(130.0)));
+    row(&core, 129.9, Event::Tick, "backoff |");
+    row(&core, 130.0, Event::Tick, "boot_hook | spawn boot_hook #8 (start, attempt 1)");
+    row(&core, 101.0, Event::StopRequested, "stopped | asked to stop; finished; finish with 0");
+}
+
+#[test]
 fn nothing_is_launched_beside_what_an_earlier_run_left() {
     let core = given::phase(Phase::Sweeping { again_at: at(130.0) });
     let core = row(&core, 100.0, Event::SweepFailed, "boot_hook | left-overs remain");

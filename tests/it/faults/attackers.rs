@@ -250,7 +250,7 @@ fn follows_no_link(name: &str, exists: bool) {
 #[test]
 fn a_pipe_in_the_place_of_a_state_file_holds_nothing_up() {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
-    for name in ["instance", "instance.new", "lock"] {
+    for name in ["instance", "instance.new", "lock", "state.json", "state.json.new"] {
         let world = World::new();
         fs::create_dir(world.path("state")).expect("a directory");
         let pipe = world.path("state").join(name);
