@@ -9,6 +9,7 @@ pub use crate::hook::property::hand_over;
 pub use crate::http::property::requests;
 pub use crate::probe::property::expectation;
 pub use crate::process::property::{env_file, instance, proc_files, sock_diag};
+pub use crate::state::property::state;
 
 /// Panics unless `text` can be shown to people as it is: one line, without control characters.
 pub(crate) fn assert_one_line(text: &str) {

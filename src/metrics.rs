@@ -27,6 +27,7 @@ use crate::tally::Sums;
 
 pub use document::Document;
 pub use kept::Kept;
+pub(crate) use kept::seconds;
 pub use table::{Family, HookResult, Kind, Label, LaunchKind, Metric, Source, TABLE};
 pub use table::{Handler, hook};
 pub use usage::Usage;

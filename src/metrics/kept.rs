@@ -38,10 +38,7 @@ impl Kept {
 
     /// Up and down time.
     pub fn sums(&self) -> Sums {
-        let span = |metric, words: &[&str]| {
-            let seconds = self.get(metric, words).unwrap_or_default();
-            Duration::try_from_secs_f64(seconds).unwrap_or_default()
-        };
+        let span = |metric, words: &[&str]| seconds(self.get(metric, words).unwrap_or_default());
         let mut sums = Sums::of_up(span(Metric::Uptime, &[]));
         for cause in Cause::ALL.iter().copied() {
             sums.add_down(cause, span(Metric::Downtime, &[cause.label()]));
@@ -56,6 +53,13 @@ impl Kept {
             self.set(Metric::Downtime, &[cause.label()], sums.down(cause).as_secs_f64());
         }
     }
+}
+
+/// A span, or a time since 1970, that was written down. Nonsense is zero: what is negative, or so
+/// long that sums of it would overflow.
+pub(crate) fn seconds(seconds: f64) -> Duration {
+    const LONGEST: Duration = Duration::from_hours(1000 * 366 * 24);
+    Duration::try_from_secs_f64(seconds).ok().filter(|span| *span <= LONGEST).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -158,14 +158,16 @@ mod tests {
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a child that nobody supervises")]
     fn a_program_whose_name_is_not_utf8_is_read_like_any_other() {
-        use std::os::unix::ffi::OsStrExt;
+        use crate::process::Launchable;
+        use crate::process::testing::{Started, until};
+        use std::ffi::OsString;
+        use std::os::unix::ffi::OsStringExt;
         let directory = tempfile::tempdir().unwrap();
-        let program = directory.path().join(std::ffi::OsStr::from_bytes(b"\xe6\x97"));
+        let program = directory.path().join(OsString::from_vec(b"\xe6\x97".to_vec()));
         std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
-        let mut child = std::process::Command::new(program).arg("60").spawn().unwrap();
-        let usage = Usage::of_tree(child.id());
-        child.kill().and_then(|()| child.wait()).unwrap();
-        assert!(usage.is_some());
+        let child = Started::new(Launchable::new([program.into_os_string(), "60".into()]));
+        until("it has its name", || proc::name(child.0.pid).contains('\u{fffd}'));
+        assert!(Usage::of_tree(child.0.pid).is_some());
     }
 
     #[test]

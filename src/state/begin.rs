@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::{Kept, Metric};
+use crate::metrics::{Kept, Metric, seconds};
 use crate::supervisor::{Moment, Start};
 use crate::tally::{Cause, Outage, Tally};
 
@@ -244,11 +244,6 @@ fn count(kept: &mut Kept, last: &State, start: Start, outage: Outage, wall: Dura
     }
 }
 
-/// Nonsense is zero.
-fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or_default()
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -350,6 +345,15 @@ pub(super) mod tests {
         }
         let never_set = State { heartbeat: 60.0, ..last() };
         assert_eq!(gap(&never_set, &booted(42.0)), None);
+    }
+
+    #[test]
+    fn an_outage_of_ages_does_not_keep_a_run_from_beginning() {
+        for ages in [1e12, 1.8e19, 1e300] {
+            let last = State { outage: Some(broken(Cause::Crash, ages)), ..last() };
+            let beginning = begin(&Found::State(last), &host());
+            assert_eq!(beginning.tally.outage().map(|outage| outage.earlier.as_secs()), Some(100));
+        }
     }
 
     #[test]

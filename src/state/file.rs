@@ -7,19 +7,25 @@
 //! followed, and nothing here decides what the state means.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::begin::{Found, State};
+use crate::planted::is_planted;
 use crate::process::instance::is_ours_alone;
 
 const FILE: &str = "state.json";
 const PREDECESSOR: &str = "state.json.old";
 const NEW_FILE: &str = "state.json.new";
 const ASIDE: &str = ".bad";
+
+/// Carelessness that `tests/system/qemu/power` has to catch.
+const NO_FSYNC: &str = "no-fsync";
+const NO_DIRECTORY_FSYNC: &str = "no-directory-fsync";
+const IN_PLACE: &str = "no-rename";
 
 const VERSION: &str = "1";
 
@@ -46,7 +52,7 @@ pub struct Store {
 
 /// What is wrong with a file.
 #[derive(PartialEq, Eq, Debug, thiserror::Error)]
-enum Bad {
+pub(super) enum Bad {
     #[error("is torn or was changed")]
     Torn,
     #[error("was written by another version of rekindle (format {0})")]
@@ -65,6 +71,7 @@ impl Store {
 
     /// What is there, and a warning for each file that was of no use.
     pub fn read(&mut self) -> (Found, Vec<String>) {
+        self.is_good = false;
         let mut warnings = Vec::new();
         for (name, instead) in
             [(FILE, "the one before it is used"), (PREDECESSOR, "what was counted starts over")]
@@ -86,8 +93,10 @@ impl Store {
     /// Keeps a file of no use for whoever wants to know; says where it is, if that could be done.
     fn move_aside(&self, name: &str) -> String {
         let aside = format!("{name}{ASIDE}");
-        // Nothing can be moved to where a directory is.
-        rustix::fs::unlinkat(&self.directory, &*aside, AtFlags::REMOVEDIR).ok();
+        // A directory and a file cannot take each other's place.
+        for kind in [AtFlags::empty(), AtFlags::REMOVEDIR] {
+            rustix::fs::unlinkat(&self.directory, &*aside, kind).ok();
+        }
         let moved = rustix::fs::renameat(&self.directory, name, &self.directory, &*aside);
         moved.map_or_else(|_| String::new(), |()| format!(" and was moved to {aside}"))
     }
@@ -112,23 +121,46 @@ impl Store {
     /// Puts `state` in the place of what is there. Once this has returned `Ok`, it outlives a
     /// power cut.
     pub fn replace(&mut self, state: &State) -> io::Result<()> {
-        let at = &self.directory;
+        let (at, content) = (&self.directory, encode(state));
+        if is_planted(IN_PLACE) {
+            return self.overwrite(&content);
+        }
         // A fresh file, whatever somebody may have left under its name.
         rustix::fs::unlinkat(at, NEW_FILE, AtFlags::empty()).ok();
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(at, NEW_FILE, flags, Mode::RUSR | Mode::WUSR)?;
-        let mut file = File::from(file);
-        file.write_all(&encode(state))?;
-        file.sync_all()?;
+        let mut file = self.open_to_write(NEW_FILE, OFlags::EXCL)?;
+        file.write_all(&content)?;
+        if !is_planted(NO_FSYNC) {
+            file.sync_all()?;
+        }
         // Put back only by success: until then nobody knows what is there.
         if std::mem::take(&mut self.is_good) {
-            rustix::fs::renameat(at, FILE, at, PREDECESSOR)?;
+            match rustix::fs::renameat(at, FILE, at, PREDECESSOR) {
+                // Somebody has removed it: then the one before it stays.
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
         rustix::fs::renameat(at, NEW_FILE, at, FILE)?;
-        rustix::fs::fsync(at)?;
+        if !is_planted(NO_DIRECTORY_FSYNC) {
+            rustix::fs::fsync(at)?;
+        }
         self.is_good = true;
         Ok(())
+    }
+
+    fn open_to_write(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(rustix::fs::openat(&self.directory, name, flags, mode)?.into())
+    }
+
+    /// What a careless writer would do instead; for tests only.
+    fn overwrite(&self, content: &[u8]) -> io::Result<()> {
+        let mut file = self.open_to_write(FILE, OFlags::empty())?;
+        file.write_all(content)?;
+        let end = file.stream_position()?;
+        file.set_len(end)?;
+        file.sync_all()
     }
 
     /// What the directory is on, if that does not outlive the sandbox.
@@ -149,14 +181,18 @@ fn magic(stat: &rustix::fs::StatFs) -> u64 {
 }
 
 /// One JSON object, so that people can read it; the checksum covers what stands before it.
-fn encode(state: &State) -> Vec<u8> {
-    let state = serde_json::to_string(state).expect("text and numbers have a JSON form");
+pub(super) fn encode(state: &State) -> Vec<u8> {
+    sealed(&serde_json::to_string(state).expect("text and numbers have a JSON form"))
+}
+
+/// The file around a state that is JSON already.
+pub(super) fn sealed(state: &str) -> Vec<u8> {
     let checked = format!(r#"{{"version":{VERSION},"state":{state}"#);
     let checksum = checksum(checked.as_bytes());
     format!("{checked},\"checksum\":\"{checksum:016x}\"}}\n").into_bytes()
 }
 
-fn decode(bytes: &[u8]) -> Result<State, Bad> {
+pub(super) fn decode(bytes: &[u8]) -> Result<State, Bad> {
     let text = std::str::from_utf8(bytes).map_err(|_| Bad::Torn)?;
     let (version, _) = text
         .strip_prefix(r#"{"version":"#)
@@ -193,6 +229,7 @@ mod tests {
 
     use super::super::begin::tests::last;
     use super::super::begin::{Broken, Ending};
+    use super::super::property;
     use super::*;
     use crate::metrics::{Kept, Metric};
 
@@ -251,8 +288,22 @@ mod tests {
         }
 
         #[test]
-        fn no_content_makes_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(decode(&bytes).is_err());
+        fn whatever_the_file_holds_the_property_holds(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            property::state(&bytes);
+        }
+
+        #[test]
+        fn whatever_numbers_the_file_holds_the_property_holds(
+            ending in "running|stopping|stopped",
+            heartbeat in any::<f64>(), uptime in any::<f64>(), lasted in any::<f64>(), up in any::<f64>(),
+            cause in "crash|boot|power_cycle|[a-z]{1,3}"
+        ) {
+            let text = serde_json::json!({
+                "run": "r", "boot_id": "a", "ending": ending, "heartbeat": heartbeat, "uptime": uptime,
+                "outage": { "cause": cause, "seconds": lasted },
+                "kept": { "rekindle_uptime_seconds_total": { "": up } },
+            });
+            property::state(text.to_string().as_bytes());
         }
     }
 
