@@ -74,8 +74,8 @@ fn tell(instance: &Instance, json: bool, env: &Environment) -> Told {
     let body = ask::unix(&socket, "GET", "/status").map_err(|error| {
         let gone =
             matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound);
-        let code = if gone { NOT_RUNNING } else { NOT_HEALTHY };
-        (code, format!("cannot ask for the status on {}: {error}", socket.display()))
+        let (code, hint) = if gone { (NOT_RUNNING, "; is it running?") } else { (NOT_HEALTHY, "") };
+        (code, format!("cannot ask for the status on {}: {error}{hint}", socket.display()))
     })?;
     let document: Value = serde_json::from_str(&body)
         .map_err(|error| (NOT_HEALTHY, format!("cannot read the status: {error}")))?;
@@ -164,6 +164,9 @@ fn next(service: &Value) -> String {
     let words = match state {
         Some(State::BootHook) => "the child is started when the hook has succeeded",
         Some(State::Starting) => "healthy when a probe passes",
+        Some(State::Healthy) if service["outage"].is_object() => {
+            "the outage is over when this has lasted for `settle`"
+        }
         Some(State::Healthy) if service["ready"] != true => "ready when the readiness probe passes",
         Some(State::Healthy) => "nothing, as long as its probes pass",
         Some(State::Degraded | State::Stopping) => "what is due when all of its processes are gone",
@@ -177,12 +180,10 @@ fn next(service: &Value) -> String {
 /// The last answer of a probe.
 fn told(answer: &Value) -> String {
     let in_a_row = match answer["consecutive_failures"].as_u64() {
-        Some(failures @ 1..) => format!(" ({failures} in a row)"),
+        Some(failures @ 1..) => format!("{failures} in a row, "),
         _ => String::new(),
     };
-    let took = span(&answer["took_seconds"]);
-    let (result, detail) = (text(answer, "result"), text(answer, "detail"));
-    format!("{result}{in_a_row} in {took}: {detail}")
+    format!("{in_a_row}{}: {}", span(&answer["took_seconds"]), text(answer, "detail"))
 }
 
 fn text<'a>(object: &'a Value, key: &str) -> &'a str {
@@ -225,7 +226,7 @@ mod tests {
                 "last_incident": null,
                 "last_exit": {"at": "2026-11-26T10:20:10.000Z", "how": "signal 9", "code": 137},
                 "probes": {"liveness": {
-                    "result": "refused", "detail": "x".repeat(200), "took_seconds": 0.001,
+                    "detail": format!("refused: {}", "x".repeat(200)), "took_seconds": 0.001,
                     "consecutive_failures": 3
                 }},
                 "counts": {"restarts": 12, "restarts_avoided": 3, "incidents": 4},
@@ -260,7 +261,7 @@ gateway      backoff: waiting 8.0 s for the next attempt
         for line in table.lines() {
             assert!(line.chars().count() <= 80, "{line}");
         }
-        assert!(table.contains("  liveness   refused (3 in a row) in 1 ms: xxx"), "{table}");
+        assert!(table.contains("  liveness   3 in a row, 1 ms: refused: xxx"), "{table}");
     }
 
     #[test]

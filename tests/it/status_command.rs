@@ -17,6 +17,8 @@ fn status_follows_the_service_and_its_exit_code_says_so_too() {
     assert!(table.contains("healthy when a probe passes"), "{table}");
 
     rekindle.wait_state("healthy");
+    rekindle
+        .wait("its first outage is over", || rekindle.status()["services"][0]["outage"].is_null());
     let (code, table) = status(&world, &[]);
     assert_eq!(code, 0, "{table}");
     for row in ["gateway      healthy\n", "\n  since      20", "\n  next       nothing, as long"] {
