@@ -129,6 +129,12 @@ pub struct DrillArgs {
     /// Drill the service of this file instead of the demo gateway
     #[arg(long, value_name = "FILE", value_parser = file())]
     pub config: Option<PathBuf>,
+    /// Drill the running instance of this name, where it runs
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    pub live: Option<String>,
+    /// Break the running service without asking
+    #[arg(long, requires = "live")]
+    pub yes: bool,
     /// Only this scenario; may be given several times [default: all]
     #[arg(long, value_name = "NAME")]
     pub scenario: Vec<String>,
@@ -239,10 +245,12 @@ Examples:
   rekindle drill
   rekindle drill --rto 5s --scenario power-cycle --repeat 10
   rekindle drill --config rekindle.toml --output html > drill.html
+  rekindle drill --live gateway --scenario killed
 
 Nothing outside a disposable sandbox is touched: PID and mount namespaces where they are allowed,
 else a process tree of its own. The state directory is a scratch one.
 With --config the service must not be running, and only what fits any gateway is done.
+With --live a running instance breaks its own service, if its configuration says drills = true.
 Exit code 1 if a service was not healed, too late, or left something behind.";
 
 const DEMO_AFTER_HELP: &str = "\

@@ -65,6 +65,8 @@ pub struct Supervisor {
     pub log_format: LogFormat,
     /// Whether a cgroup of our own is used for the tree.
     pub cgroup: CgroupMode,
+    /// Whether a drill may break the running service.
+    pub drills: bool,
 }
 
 /// `log_level`.

@@ -7,6 +7,7 @@
 
 mod ask;
 mod inside;
+mod live;
 mod own;
 mod proxy;
 mod report;
@@ -18,15 +19,15 @@ mod stage;
 mod timeline;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::status::human;
-use crate::supervisor::Dice;
+use crate::supervisor::{Dice, DrillFault};
 
 pub use inside::enter;
 pub use own::Own;
-pub use report::{Format, Report};
+pub use report::{Arena, Format, Report};
 pub use sandbox::Kind;
 pub use scenario::{Expect, Place, Scenario};
 pub use scenarios::all;
@@ -41,8 +42,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// What is to be drilled.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The user's own service; `None`: the demo gateway.
-    pub own: Option<Own>,
+    /// What is drilled.
+    pub subject: Subject,
     /// The scenarios, in their order.
     pub scenarios: Vec<&'static Scenario>,
     /// How often all of them are done.
@@ -53,6 +54,50 @@ pub struct Plan {
     pub objective: Option<Duration>,
     /// No namespaces, even if they are allowed.
     pub own_tree: bool,
+}
+
+/// What is drilled.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// The demo gateway.
+    Demo,
+    /// The user's own service.
+    Own(Box<Own>),
+    /// A running instance.
+    Running {
+        /// Its name.
+        name: String,
+        /// Where its supervisor takes orders.
+        socket: PathBuf,
+    },
+}
+
+impl Subject {
+    /// Whether this scenario can be done to it.
+    pub fn fits(&self, scenario: &Scenario) -> bool {
+        match self {
+            Self::Demo => true,
+            Self::Own(own) => own.fits(scenario),
+            Self::Running { .. } => {
+                DrillFault::ALL.iter().any(|fault| fault.label() == scenario.name)
+            }
+        }
+    }
+
+    /// The objective that its configuration sets, as far as we have it.
+    pub fn objective(&self) -> Option<Duration> {
+        match self {
+            Self::Own(own) => own.objective(),
+            Self::Demo | Self::Running { .. } => None,
+        }
+    }
+
+    fn own(&self) -> Option<&Own> {
+        match self {
+            Self::Own(own) => Some(own),
+            Self::Demo | Self::Running { .. } => None,
+        }
+    }
 }
 
 /// What came of one scenario.
@@ -103,8 +148,10 @@ pub enum NoDrill {
 ///
 /// `progress` is told what is being done: the number of it, and the scenario.
 pub fn run(plan: &Plan, progress: &mut dyn FnMut(usize, &Scenario)) -> Result<Report, NoDrill> {
-    if let Some(own) = &plan.own {
-        own.refuse_if_in_use()?;
+    match &plan.subject {
+        Subject::Running { name, socket } => return Ok(run_live(plan, name, socket, progress)),
+        Subject::Own(own) => own.refuse_if_in_use()?,
+        Subject::Demo => {}
     }
     let directory = Directory::create()?;
     let refused = if plan.own_tree {
@@ -123,7 +170,28 @@ pub fn run(plan: &Plan, progress: &mut dyn FnMut(usize, &Scenario)) -> Result<Re
         }
     }
     directory.remove_unless(outcomes.iter().any(|outcome| outcome.log.is_some()));
-    Ok(Report { seed: plan.seed, objective: plan.objective, no_namespaces: refused, outcomes })
+    let arena = refused.map_or(Arena::Namespaces, Arena::OwnTree);
+    Ok(Report { seed: plan.seed, objective: plan.objective, arena, outcomes })
+}
+
+fn run_live(
+    plan: &Plan,
+    name: &str,
+    socket: &Path,
+    progress: &mut dyn FnMut(usize, &Scenario),
+) -> Report {
+    let limit = plan.objective.map(|objective| objective * 2);
+    let mut outcomes = Vec::new();
+    for repetition in 1..=plan.repeat {
+        for scenario in &plan.scenarios {
+            progress(outcomes.len() + 1, scenario);
+            let mut outcome = live::drill(socket, scenario, repetition, limit);
+            outcome.hold_against(plan.objective);
+            outcomes.push(outcome);
+        }
+    }
+    let arena = Arena::Running(name.to_owned());
+    Report { seed: plan.seed, objective: plan.objective, arena, outcomes }
 }
 
 fn outcome(
@@ -152,7 +220,7 @@ fn outcome(
             outcome.verdict = Verdict::Skipped(format!("it needs a mount namespace: {why}"));
             return outcome;
         }
-        (Place::Anywhere, Some(why)) if plan.own.is_some() && scenario.has_proxy() => {
+        (Place::Anywhere, Some(why)) if plan.subject.own().is_some() && scenario.has_proxy() => {
             let why = format!("outside a PID namespace the proxy would be a stranger: {why}");
             outcome.verdict = Verdict::Skipped(why);
             return outcome;
@@ -161,30 +229,45 @@ fn outcome(
         (Place::Namespaces | Place::Anywhere, None) => Kind::Namespaces,
     };
     // Twice the objective: so the report can say by how much it was missed.
-    let patience = || plan.own.as_ref().map_or(PATIENCE, Own::patience);
+    let patience = || plan.subject.own().map_or(PATIENCE, Own::patience);
     let limit = plan.objective.map_or_else(patience, |objective| objective * 2);
-    let findings = Stage::set(scenario, kind, directory, plan.own.as_ref())
+    let played = Stage::set(scenario, kind, directory, plan.subject.own())
         .map_err(|error| format!("cannot prepare the sandbox: {error}"))
         .and_then(|stage| {
             let mut round = Round::new(scenario, &stage, kind, limit)?;
-            let mut findings = round.play(dice);
+            let findings = round.play(dice);
             (outcome.marks, outcome.bands) = round.timeline();
-            if let (Some(took), Some(objective)) = (outcome.marks.first_pass, plan.objective)
-                && took > objective
-            {
-                let (took, objective) = (human(took), human(objective));
-                findings.push(format!("it recovered after {took}, the objective is {objective}"));
+            outcome.add(findings);
+            outcome.hold_against(plan.objective);
+            match outcome.verdict {
+                Verdict::Failed(_) => outcome.log = Some(stage.log()),
+                Verdict::Passed | Verdict::Skipped(_) => stage.remove(),
             }
-            if findings.is_empty() {
-                stage.remove();
-            } else {
-                outcome.log = Some(stage.log());
-            }
-            Ok(findings)
-        })
-        .unwrap_or_else(|error| vec![error]);
-    if !findings.is_empty() {
-        outcome.verdict = Verdict::Failed(findings);
+            Ok(())
+        });
+    if let Err(why) = played {
+        outcome.add(vec![why]);
     }
     outcome
+}
+
+impl Outcome {
+    /// These things were wrong, too.
+    fn add(&mut self, findings: Vec<String>) {
+        match &mut self.verdict {
+            Verdict::Failed(found) => found.extend(findings),
+            Verdict::Passed | Verdict::Skipped(_) if findings.is_empty() => {}
+            Verdict::Passed | Verdict::Skipped(_) => self.verdict = Verdict::Failed(findings),
+        }
+    }
+
+    /// A recovery that took longer than its objective was none.
+    fn hold_against(&mut self, objective: Option<Duration>) {
+        if let (Some(took), Some(objective)) = (self.marks.first_pass, objective)
+            && took > objective
+        {
+            let (took, objective) = (human(took), human(objective));
+            self.add(vec![format!("it recovered after {took}, the objective is {objective}")]);
+        }
+    }
 }

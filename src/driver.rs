@@ -36,8 +36,8 @@ use crate::process::{Mark, Orphans, Registry, Tree, instance::Record};
 use crate::report::{Note, Reporter};
 use crate::state::{Keeper, Recorder};
 use crate::supervisor::{
-    Action, Dice, Errno, Event, Fact, Incarnation, Launch, Moment, Outcome, Program, Reason, Role,
-    Signal, Start, Supervisor,
+    Action, Dice, DrillFault, Errno, Event, Fact, Incarnation, Launch, Moment, Outcome, Program,
+    Reason, Role, Signal, Start, State, Supervisor,
 };
 
 use alarm::Alarm;
@@ -60,6 +60,7 @@ enum News {
     Swept(Swept),
     Signal(Received),
     StopIsWritten,
+    DrillOrdered(DrillFault),
     TimePassed,
 }
 
@@ -91,6 +92,8 @@ pub struct Setup {
     pub reporter: Reporter,
     /// Signals to us.
     pub signals: Signals,
+    /// What a drill is to break.
+    pub drills: UnboundedReceiver<DrillFault>,
 }
 
 /// The supervision of one service.
@@ -125,6 +128,7 @@ pub struct Driver {
     /// Answers that the core is owed at once.
     owed: VecDeque<Event>,
     signals: Signals,
+    drills: UnboundedReceiver<DrillFault>,
     alarm: Alarm,
     answers: UnboundedReceiver<Answered>,
     swept: (UnboundedSender<Swept>, UnboundedReceiver<Swept>),
@@ -180,6 +184,7 @@ impl Driver {
             told: Vec::new(),
             owed: VecDeque::new(),
             signals: setup.signals,
+            drills: setup.drills,
             alarm: Alarm::new()?,
             answers,
             swept: unbounded_channel(),
@@ -217,6 +222,7 @@ impl Driver {
             Some(swept) = self.swept.1.recv() => News::Swept(swept),
             received = self.signals.orders.next() => News::Signal(received),
             () = stop_order::written(&mut self.stop) => News::StopIsWritten,
+            Some(fault) = self.drills.recv() => News::DrillOrdered(fault),
             () = self.alarm.rings_in(span) => News::TimePassed,
         }
     }
@@ -240,9 +246,21 @@ impl Driver {
             News::StopIsWritten => self.carry_out_stop(),
             News::Signal(Received::Forward(signal)) => self.feed(Event::SignalReceived(signal)),
             News::Signal(Received::Hup) => self.reporter.note(&Note::HupIgnored),
+            News::DrillOrdered(fault) => self.drill(fault),
             News::TimePassed => self.look_again(),
         }
         self.carry_out_stop_if_due();
+    }
+
+    /// Breaks our own child, if it is healthy and nothing is broken yet. What follows is healing
+    /// as always: the core does not know that it is a drill.
+    fn drill(&mut self, fault: DrillFault) {
+        if self.core.state() != State::Healthy || self.reporter.is_drilling() {
+            return;
+        }
+        self.reporter.drill_began(fault);
+        // ESRCH: it has ended by itself, and that is the drill then.
+        self.tree.borrow().break_main(fault).ok();
     }
 
     fn tick_if_due(&mut self) {

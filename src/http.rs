@@ -31,6 +31,8 @@ pub use listen::HolderOf;
 use listen::{Doors, SocketFile};
 use routes::Routes;
 
+pub use routes::DrillDesk;
+
 /// Histograms' samples are drained so often, should nobody scrape; each time wakes the machine.
 const UPKEEP: Duration = Duration::from_secs(30);
 
@@ -53,6 +55,8 @@ pub struct Setup {
     pub writers: Writers,
     /// Where news goes.
     pub teller: Teller,
+    /// Where orders for drills go, if there may be any.
+    pub drills: Option<DrillDesk>,
 }
 
 /// The running thread. It ends with the process.
@@ -144,7 +148,9 @@ impl Work {
     #[expect(clippy::await_holding_lock, reason = "taken once for the life of the thread")]
     async fn serve_doors(&self) {
         let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
-        let routes = Routes::new(Arc::clone(&self.setup.shared), Arc::clone(&self.setup.metrics));
+        let Setup { shared, metrics, drills, .. } = &self.setup;
+        let routes =
+            Routes::new(Arc::clone(shared), Arc::clone(metrics)).with_orders(drills.clone());
         serve::forever(&mut doors, &routes, &self.setup.teller, self.setup.holder_of).await;
     }
 

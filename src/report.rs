@@ -10,6 +10,7 @@
 
 mod facts;
 mod note;
+mod remembering;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -21,10 +22,11 @@ use crate::metrics::{LaunchKind, Metric, Metrics};
 use crate::notify::Notify;
 use crate::state::{Beginning, Keeper};
 use crate::status::{Answer, Shared, Status, began_at, human, since_1970};
-use crate::supervisor::{Fact, Moment, Reason, Role, State, Verdict};
+use crate::supervisor::{DrillFault, DrillResult, Fact, Moment, Reason, Role, State, Verdict};
 use crate::tally::{Cause, News};
 
 pub use note::{Note, Teller};
+pub use remembering::Remembering;
 
 /// Tells everything about one service.
 pub struct Reporter {
@@ -40,6 +42,8 @@ pub struct Reporter {
     status: Status,
     /// How long a launch may take to come up.
     startup_timeout: Duration,
+    /// A recovery may take so long.
+    objective: Option<Duration>,
     has_readiness: bool,
     /// The probes that cannot tell anything about this launch.
     blind: BTreeSet<&'static str>,
@@ -72,6 +76,7 @@ impl Reporter {
             idle: Duration::ZERO,
             since_boot: (Moment::ZERO, Duration::ZERO),
             startup_timeout: service.policy.startup_timeout,
+            objective: service.recovery_objective,
             has_readiness: service.policy.readiness.is_some(),
             blind: BTreeSet::new(),
             reason: Reason::Start,
@@ -97,6 +102,9 @@ impl Reporter {
         self.tell(now, fact);
         if let Some(news) = &news {
             self.outage(now, news);
+        }
+        if matches!(fact, Fact::StopRequested { .. }) {
+            self.drill_ended(now, DrillResult::Aborted);
         }
         let began = self.status.tally.outage().map(|outage| began_at(now, &outage));
         self.metrics.set(Metric::OutageStart, &[], began.unwrap_or_default().as_secs_f64());
@@ -206,9 +214,35 @@ impl Reporter {
         self.teller.note(note);
     }
 
+    /// Whether a drill is not over.
+    pub const fn is_drilling(&self) -> bool {
+        self.status.drill.is_some()
+    }
+
+    /// A drill breaks the service now.
+    pub fn drill_began(&mut self, fault: DrillFault) {
+        self.status.drill = Some(fault);
+        self.status.tally.drill();
+        self.metrics.set(Metric::DrillActive, &[], 1.0);
+        let word = fault.label();
+        tracing::warn!(service = self.name(), fault = word, "a drill breaks it now: {word}");
+        self.publish();
+    }
+
+    fn drill_ended(&mut self, now: Moment, result: DrillResult) {
+        let Some(fault) = self.status.drill.take() else { return };
+        let (word, success) = (result.label(), result == DrillResult::Success);
+        self.metrics.set(Metric::DrillActive, &[], 0.0);
+        self.metrics.add(Metric::Drills, &[word], 1);
+        self.set_time(now, Metric::LastDrill, &[], Some(now));
+        self.metrics.set(Metric::LastDrillSuccess, &[], flag(success));
+        tracing::info!(service = self.name(), result = word, "the drill ({fault}) is over: {word}");
+    }
+
     /// What the tally made of a fact.
     fn outage(&mut self, now: Moment, news: &News) {
         match news {
+            News::Began(outage) if !outage.cause.is_incident() => {}
             News::Began(outage) => {
                 self.status.counts.incidents += 1;
                 self.metrics.add(Metric::Incidents, &[outage.cause.label()], 1);
@@ -232,6 +266,12 @@ impl Reporter {
                 if outage.cause == Cause::PowerCycle {
                     self.power_is_back(outage.ended.unwrap_or(now));
                 }
+            }
+            News::Ended(outage) if outage.cause == Cause::Drill => {
+                let took = outage.duration().unwrap_or_default();
+                let in_time = self.objective.is_none_or(|objective| took <= objective);
+                let result = if in_time { DrillResult::Success } else { DrillResult::Failure };
+                self.drill_ended(now, result);
             }
             News::Ended(_) => {}
         }

@@ -23,7 +23,7 @@ use crate::metrics::{Metric, Metrics};
 use crate::planted::{self, place};
 use crate::process::Process;
 use crate::process::instance::{Record, Records};
-use crate::report::{Note, Teller};
+use crate::report::{Note, Remembering, Teller};
 use crate::status::Shared;
 use crate::supervisor::Program;
 use crate::threads::{self, spawn_supervised};
@@ -245,7 +245,7 @@ impl Writer {
         match written {
             Ok(()) => {
                 if std::mem::take(&mut self.told) {
-                    self.teller.note(&Note::StateWrittenAgain);
+                    self.teller.note(&Note::Remembering(Remembering::WrittenAgain));
                 }
             }
             Err(error) => {

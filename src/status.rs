@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::clock::{self, Clock};
 use crate::metrics::{Readings, Usage};
 use crate::state::{Beginning, Splay};
-use crate::supervisor::{Moment, Start, State};
+use crate::supervisor::{DrillFault, Moment, Start, State};
 use crate::tally::{Outage, Tally};
 
 /// The loop is believed to be stuck when it is later than this.
@@ -47,6 +47,8 @@ pub struct Status {
     pub last_exit: Option<LastExit>,
     /// The last incident that is over.
     pub last_incident: Option<Outage>,
+    /// What a drill has broken, until it is over.
+    pub drill: Option<DrillFault>,
     /// The last answer of each probe, by role.
     pub probes: BTreeMap<&'static str, Answer>,
     /// What has been counted.
@@ -222,6 +224,7 @@ impl Status {
             next_attempt: None,
             last_exit: None,
             last_incident: None,
+            drill: None,
             probes: BTreeMap::new(),
             counts: Counts::default(),
             tally,

@@ -27,6 +27,8 @@ pub enum Cause {
     PowerCycle,
     /// The supervisor was killed, and the child with it.
     Supervisor,
+    /// A drill broke it.
+    Drill,
 }
 
 impl Cause {
@@ -38,6 +40,7 @@ impl Cause {
         Self::Planned,
         Self::PowerCycle,
         Self::Supervisor,
+        Self::Drill,
     ];
 
     /// The value of the `cause` label.
@@ -49,6 +52,7 @@ impl Cause {
             Self::Planned => "planned",
             Self::PowerCycle => "power_cycle",
             Self::Supervisor => "supervisor",
+            Self::Drill => "drill",
         }
     }
 
@@ -56,7 +60,7 @@ impl Cause {
     pub const fn is_incident(self) -> bool {
         match self {
             Self::Crash | Self::Unhealthy | Self::PowerCycle | Self::Supervisor => true,
-            Self::Boot | Self::Planned => false,
+            Self::Boot | Self::Planned | Self::Drill => false,
         }
     }
 }
@@ -147,6 +151,8 @@ pub struct Tally {
     since: Moment,
     booked: Sums,
     outage: Option<Outage>,
+    /// A drill has broken the service: the next outage is its.
+    drilled: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,7 +175,7 @@ impl Tally {
     /// Starts from what earlier runs have booked, with `outage`.
     pub const fn continuing(booked: Sums, outage: Outage) -> Self {
         let mode = Mode::Down(outage.cause);
-        Self { mode, since: outage.began, booked, outage: Some(outage) }
+        Self { mode, since: outage.began, booked, outage: Some(outage), drilled: false }
     }
 
     /// Takes in what happened.
@@ -190,8 +196,9 @@ impl Tally {
             }
             (Mode::Up | Mode::Doubted, Fact::Unhealthy { .. }) => Some(self.unhealthy(now)),
             (Mode::Up | Mode::Doubted, Fact::Exited { expected: false, .. }) => {
-                self.book(now, Mode::Down(Cause::Crash));
-                Some(self.begin(Cause::Crash, now, now))
+                let cause = self.cause(Cause::Crash);
+                self.book(now, Mode::Down(cause));
+                Some(self.begin(cause, now, now))
             }
             (
                 Mode::Settling(cause),
@@ -211,6 +218,11 @@ impl Tally {
             }
             _ => None,
         }
+    }
+
+    /// A drill breaks the service now.
+    pub fn drill(&mut self) {
+        self.drilled = true;
     }
 
     /// The sums until `now`.
@@ -248,13 +260,19 @@ impl Tally {
 
     /// The threshold is reached: pending time was down.
     fn unhealthy(&mut self, now: Moment) -> News {
+        let cause = self.cause(Cause::Unhealthy);
         let began = if self.mode == Mode::Doubted { self.since } else { now };
         if self.mode == Mode::Doubted {
-            self.booked.add_down(Cause::Unhealthy, now.since(began));
+            self.booked.add_down(cause, now.since(began));
             self.since = self.since.max(now);
         }
-        self.book(now, Mode::Down(Cause::Unhealthy));
-        self.begin(Cause::Unhealthy, began, now)
+        self.book(now, Mode::Down(cause));
+        self.begin(cause, began, now)
+    }
+
+    /// The cause of an outage that looks like this.
+    fn cause(&mut self, looks: Cause) -> Cause {
+        if std::mem::take(&mut self.drilled) { Cause::Drill } else { looks }
     }
 
     fn begin(&mut self, cause: Cause, began: Moment, detected: Moment) -> News {
@@ -326,6 +344,25 @@ mod tests {
         check(&[(5, PASS), (8, CRASH)], 10, [0, 0, 10, 0, 0, 0]);
         let unprobed = Fact::Healthy { id: Incarnation(1), settles: false };
         check(&[(10, unprobed)], 12, [2, 0, 10, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_a_drill_breaks_is_no_incident_and_only_the_next_outage_is_its() {
+        let mut tally = Tally::new(Moment::ZERO);
+        let settled = |tally: &mut Tally, passed, settled| {
+            tally.fact(at(passed), &PASS);
+            tally.fact(at(settled), &Fact::Settled)
+        };
+        settled(&mut tally, 1, 2);
+        tally.drill();
+        let Some(News::Began(outage)) = tally.fact(at(10), &CRASH) else { panic!("an outage") };
+        assert!(outage.cause == Cause::Drill && !outage.cause.is_incident());
+        let Some(News::Ended(outage)) = settled(&mut tally, 13, 20) else { panic!("its end") };
+        assert_eq!(outage.duration(), Some(Duration::from_secs(3)));
+        tally.fact(at(30), &CRASH);
+        let sums = tally.sums(at(35));
+        assert_eq!(sums.down(Cause::Drill), Duration::from_secs(3));
+        assert_eq!(sums.down(Cause::Crash), Duration::from_secs(5));
     }
 
     #[test]

@@ -206,13 +206,17 @@ _rekindle() {
             return 0
             ;;
         rekindle__subcmd__drill)
-            opts="-h --config --scenario --list --repeat --seed --rto --output --own-tree --inside --help"
+            opts="-h --config --live --yes --scenario --list --repeat --seed --rto --output --own-tree --inside --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --live)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -73,6 +73,7 @@ complete -c rekindle -n "__fish_rekindle_using_subcommand probe" -l ready -d 'As
 complete -c rekindle -n "__fish_rekindle_using_subcommand probe" -l live -d 'Ask the running rekindle whether it is alive itself'
 complete -c rekindle -n "__fish_rekindle_using_subcommand probe" -s h -l help -d 'Print help'
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l config -d 'Drill the service of this file instead of the demo gateway' -r -F
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l live -d 'Drill the running instance of this name, where it runs' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l scenario -d 'Only this scenario; may be given several times [default: all]' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l repeat -d 'Do everything so often' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l seed -d 'Choose the random moments as in the drill that reported this' -r
@@ -82,6 +83,7 @@ json\t'For programs: one document'
 junit\t'For CI: one test case for each scenario'
 html\t'A page of its own, with a picture of each scenario'"
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l inside -d 'Be the first process of the drill\'s sandbox in this directory' -r -F
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l yes -d 'Break the running service without asking'
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l list -d 'Name the scenarios, and do nothing'
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l own-tree -d 'Use no namespaces even where they are allowed'
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -s h -l help -d 'Print help'

@@ -6,15 +6,22 @@ use std::process::ExitCode;
 use super::settings::Settings;
 use super::sources::{self, NoConfig};
 use super::{DrillArgs, EXIT_USAGE};
-use crate::drill::{self, NoDrill, Own, Plan, Scenario};
+use crate::drill::{self, NoDrill, Own, Plan, Scenario, Subject};
+use crate::paths::{self, Environment, PathError};
 
 /// Why there was no drill.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
     #[error("there is no scenario {0}; `rekindle drill --list` names them all")]
     Unknown(String),
-    #[error("the scenario {0} needs what only the demo gateway can do; leave --config away")]
-    NotForOwn(&'static str),
+    #[error("the scenario {0} cannot be done to this service, only to the demo gateway")]
+    DoesNotFit(&'static str),
+    #[error("nobody was asked whether the running service may be broken; give --yes")]
+    NotAsked,
+    #[error("nothing was broken")]
+    No,
+    #[error(transparent)]
+    NotFound(#[from] PathError),
     #[error("{0}")]
     Config(#[from] NoConfig),
     #[error(transparent)]
@@ -26,9 +33,9 @@ enum Refused {
 impl Refused {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Unknown(_) | Self::NotForOwn(_) => EXIT_USAGE,
+            Self::Unknown(_) | Self::DoesNotFit(_) | Self::NotAsked => EXIT_USAGE,
             Self::Config(error) => error.exit_code(),
-            Self::Drill(_) | Self::Report(_) => 1,
+            Self::No | Self::NotFound(_) | Self::Drill(_) | Self::Report(_) => 1,
         }
     }
 }
@@ -60,21 +67,20 @@ fn list() -> io::Result<u8> {
 }
 
 fn drill(args: &DrillArgs) -> Result<u8, Refused> {
-    let own = match &args.config {
-        Some(file) => {
-            let loaded = sources::config(Some(file), &Settings::default(), &[])?;
-            Own::new(file.clone(), loaded.config)
-        }
-        None => None,
-    };
+    let subject = subject(args)?;
     let plan = Plan {
-        scenarios: chosen(&args.scenario, own.as_ref())?,
+        scenarios: chosen(&args.scenario, &subject)?,
         repeat: args.repeat,
         seed: args.seed.unwrap_or_else(|| crate::clock::wall().as_secs()),
-        objective: args.rto.or_else(|| own.as_ref().and_then(Own::objective)),
+        objective: args.rto.or_else(|| subject.objective()),
         own_tree: args.own_tree,
-        own,
+        subject,
     };
+    if let Subject::Running { name, .. } = &plan.subject
+        && !args.yes
+    {
+        ask_whether_to_break(name, &plan.scenarios)?;
+    }
     let all = plan.scenarios.len() * usize::try_from(plan.repeat).unwrap_or(usize::MAX);
     let shown = io::stderr().is_terminal();
     let report = drill::run(&plan, &mut |number, scenario| {
@@ -91,16 +97,41 @@ fn drill(args: &DrillArgs) -> Result<u8, Refused> {
     Ok(u8::from(!report.has_passed()))
 }
 
+fn subject(args: &DrillArgs) -> Result<Subject, Refused> {
+    if let Some(name) = &args.live {
+        let socket = paths::find_control_socket(Some(name), None, &Environment::of_process())?;
+        return Ok(Subject::Running { name: name.clone(), socket });
+    }
+    let Some(file) = &args.config else { return Ok(Subject::Demo) };
+    let loaded = sources::config(Some(file), &Settings::default(), &[])?;
+    // A configuration without a service is refused when it is read.
+    let own = Own::new(file.clone(), loaded.config);
+    Ok(own.map_or(Subject::Demo, |own| Subject::Own(Box::new(own))))
+}
+
+/// Whoever breaks a running service has said yes to that.
+fn ask_whether_to_break(name: &str, scenarios: &[&Scenario]) -> Result<(), Refused> {
+    if !io::stdin().is_terminal() {
+        return Err(Refused::NotAsked);
+    }
+    let what: Vec<_> = scenarios.iter().map(|scenario| scenario.name).collect();
+    let what = what.join(", ");
+    write!(io::stderr(), "This breaks the running service {name}: {what}. Go on? [y/N] ").ok();
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Refused::No) }
+}
+
 /// The scenarios of these names, or all that can be done.
-fn chosen(names: &[String], own: Option<&Own>) -> Result<Vec<&'static Scenario>, Refused> {
-    let fits = |scenario: &Scenario| own.is_none_or(|own| own.fits(scenario));
+fn chosen(names: &[String], subject: &Subject) -> Result<Vec<&'static Scenario>, Refused> {
+    let fits = |scenario: &Scenario| subject.fits(scenario);
     if names.is_empty() {
         return Ok(drill::all().filter(|scenario| fits(scenario)).collect());
     }
     let find = |name: &String| {
         let found = drill::all().find(|scenario| scenario.name == name);
         let scenario = found.ok_or_else(|| Refused::Unknown(name.clone()))?;
-        if fits(scenario) { Ok(scenario) } else { Err(Refused::NotForOwn(scenario.name)) }
+        if fits(scenario) { Ok(scenario) } else { Err(Refused::DoesNotFit(scenario.name)) }
     };
     names.iter().map(find).collect()
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::LocalSet;
 
 use crate::clock::Clock;
@@ -24,6 +25,7 @@ use crate::process::instance::{InUse, Instance};
 use crate::process::{Mark, Orphans, port, reaper, reserve_hand_over_descriptor};
 use crate::report::{Note, Reporter, Teller};
 use crate::status::Shared;
+use crate::supervisor::DrillFault;
 
 use memory::Memory;
 
@@ -176,7 +178,8 @@ impl House {
         self.service.policy.first_delay = splay.map_or(Duration::ZERO, |splay| splay.delay);
         let shared = Shared::continuing(self.clock, &self.service.name, &beginning, splay);
         let shared = Arc::new(shared);
-        let http = self.open_doors(control, &shared)?;
+        let (orders, drills) = unbounded_channel();
+        let http = self.open_doors(control, &shared, orders)?;
         // Held until nothing of ours is alive, whatever becomes of the records.
         let _lock = instance.lock;
         let recorder = memory.go_on(&self, records, &shared).await?;
@@ -201,6 +204,7 @@ impl House {
             pumped,
             reporter,
             signals,
+            drills,
         })?;
         let outcome = driver.run().await;
         // What is left, if anything is, has not stopped.
@@ -289,7 +293,10 @@ impl House {
         &self,
         control: Option<PathBuf>,
         shared: &Arc<Shared>,
+        orders: UnboundedSender<DrillFault>,
     ) -> io::Result<http::Handle> {
+        let notices_hangs = self.service.policy.liveness.is_some();
+        let desk = http::DrillDesk { orders, notices_hangs };
         http::start(http::Setup {
             listen: self.supervisor.listen,
             control,
@@ -298,6 +305,7 @@ impl House {
             metrics: Arc::clone(&self.metrics),
             writers: self.writers.clone(),
             teller: self.teller.clone(),
+            drills: self.supervisor.drills.then_some(desk),
         })
     }
 

@@ -204,6 +204,13 @@ pub const KEYS: &[Key] = &[
     )
     .default(r#""auto""#),
     key(
+        "supervisor.drills",
+        Switch,
+        "Whether `rekindle drill --live` may break the running service. \
+         The order comes through the control socket, from our own user or root.",
+    )
+    .default("false"),
+    key(
         "service.NAME.command",
         List("texts"),
         "Program and its arguments. \

@@ -67,6 +67,7 @@ fn supervisor(section: &Section<'_>, service: &str) -> Supervisor {
             ("auto", CgroupMode::Auto),
             &[("force", CgroupMode::Force), ("off", CgroupMode::Off)],
         ),
+        drills: section.read("drills", values::switch),
     }
 }
 

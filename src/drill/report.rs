@@ -19,10 +19,21 @@ pub struct Report {
     pub seed: u64,
     /// No recovery may take longer.
     pub objective: Option<Duration>,
-    /// Why there were no namespaces, if there were none.
-    pub no_namespaces: Option<String>,
+    /// Where it was done.
+    pub arena: Arena,
     /// In the order in which they were done.
     pub outcomes: Vec<Outcome>,
+}
+
+/// Where a drill was done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Arena {
+    /// In PID and mount namespaces.
+    Namespaces,
+    /// In a process tree of its own, because this is so.
+    OwnTree(String),
+    /// In the running service of this name.
+    Running(String),
 }
 
 /// A form of the report.
@@ -85,9 +96,12 @@ impl Report {
 
     /// Where it was done.
     fn place(&self) -> String {
-        match &self.no_namespaces {
-            None => "in PID and mount namespaces of its own".to_owned(),
-            Some(why) => format!("in a process tree of its own, without namespaces: {why}"),
+        match &self.arena {
+            Arena::Namespaces => "in PID and mount namespaces of its own".to_owned(),
+            Arena::OwnTree(why) => {
+                format!("in a process tree of its own, without namespaces: {why}")
+            }
+            Arena::Running(name) => format!("in the running service {name}"),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::process::kill::Identified;
 use crate::process::port;
 use crate::process::proc::{self, Stat};
 use crate::status::human;
-use crate::supervisor::Dice;
+use crate::supervisor::{Dice, Start};
 
 /// Whatever is waited for besides a recovery comes within this.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -93,6 +93,7 @@ impl<'s> Round<'s> {
         findings.extend(before.iter().filter(|process| is_alive(**process)).map(|process| {
             format!("pid {} ({}) of before is still alive", process.pid, proc::name(process.pid))
         }));
+        findings.extend(self.wrong_start(&recovered));
         if let Expect::Restart(reason) = self.scenario.expect {
             let labels = format!("reason=\"{reason}\"");
             if self.watch.count("rekindle_restarts_total", &labels) == 0 {
@@ -103,6 +104,19 @@ impl<'s> Round<'s> {
             }
         }
         Ok(())
+    }
+
+    /// A new supervisor knows how the one before it ended.
+    fn wrong_start(&self, recovered: &Seen) -> Option<String> {
+        let cut = self.scenario.steps.iter().any(|step| matches!(step, Step::CutPower));
+        let expected = match self.kind {
+            _ if self.scenario.expect != Expect::ColdStart => return None,
+            Kind::Namespaces if cut => Start::PowerCycle,
+            // The machine has not been booted since.
+            Kind::Namespaces | Kind::OwnTree => Start::Crash,
+        };
+        let (expected, found) = (expected.label(), &recovered.start);
+        (found != expected).then(|| format!("its start is told as {found}, not as {expected}"))
     }
 
     /// Waits until it serves again. A proxy is as sick as the gateway that it stands for: with
@@ -265,6 +279,6 @@ fn is_alive(process: Identified) -> bool {
 }
 
 /// The wall clock, in the milliseconds in which the supervisor tells its moments.
-fn now() -> Duration {
+pub(super) fn now() -> Duration {
     Duration::from_millis(u64::try_from(clock::wall().as_millis()).unwrap_or(u64::MAX))
 }

@@ -82,7 +82,7 @@ pub(super) fn marks(seen: &[Seen], known: Known) -> Marks {
     };
     Marks {
         first_failed_probe: incident
-            .filter(|outage| outage.cause == "unhealthy")
+            .filter(|outage| outage.detected > outage.began && known.ended.is_none())
             .and_then(|outage| after(outage.began)),
         detected,
         tree_gone: known.ended.map_or_else(tree_gone, after),
@@ -146,6 +146,7 @@ mod tests {
             since: at(since),
             pid: None,
             supervisor_since: at(1),
+            start: "first".to_owned(),
             outage: outage.map(|(cause, began, detected)| Outage {
                 cause: cause.to_owned(),
                 began: at(began),

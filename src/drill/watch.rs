@@ -29,6 +29,8 @@ pub(super) struct Seen {
     pub(super) pid: Option<u32>,
     /// When the supervisor was started.
     pub(super) supervisor_since: Duration,
+    /// The word for the kind of its start.
+    pub(super) start: String,
     /// The outage that lasts.
     pub(super) outage: Option<Outage>,
     /// The last incident that is over.
@@ -119,6 +121,11 @@ impl Watch {
         found
     }
 
+    /// Gives an order; an error says why it is refused.
+    pub(super) fn order(&self, path: &str) -> Result<(), String> {
+        ask::unix(&self.socket, "POST", path).map(drop).map_err(|error| error.to_string())
+    }
+
     /// The sum of a counter over all series whose labels contain `labels`; 0 if nobody answers.
     pub(super) fn count(&self, name: &str, labels: &str) -> u64 {
         let page = ask::unix(&self.socket, "GET", "/metrics").unwrap_or_default();
@@ -153,6 +160,7 @@ fn read(status: &Value) -> Option<Seen> {
         since: moment(&service["since"])?,
         pid: service["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()),
         supervisor_since: moment(&status["supervisor"]["started"])?,
+        start: status["supervisor"]["start"].as_str()?.to_owned(),
         outage: outage(&service["outage"]),
         last_incident: outage(&service["last_incident"]),
     })

@@ -6,11 +6,16 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::metrics::{Handler, Metric, Metrics};
 use crate::planted::{self, place};
 use crate::status::Shared;
 use crate::status::document::Report;
+use crate::supervisor::{DrillFault, State};
+
+/// Where a drill is ordered, with the fault as the query.
+const DRILL: &str = "/drill";
 
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";
@@ -24,17 +29,45 @@ pub(super) type Answer = Response<Full<Bytes>>;
 pub(super) struct Routes {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
+    orders: Option<Orders>,
+}
+
+/// What can be ordered where orders are taken at all.
+type Orders = Option<DrillDesk>;
+
+/// Takes orders for drills of the running service.
+#[derive(Clone, Debug)]
+pub struct DrillDesk {
+    /// Where they are carried out.
+    pub orders: UnboundedSender<DrillFault>,
+    /// Whether a hang would be noticed.
+    pub notices_hangs: bool,
 }
 
 impl Routes {
     /// Routes that show `shared` and count in `metrics`.
     pub(super) fn new(shared: Arc<Shared>, metrics: Arc<Metrics>) -> Self {
-        Self { shared, metrics }
+        Self { shared, metrics, orders: None }
+    }
+
+    /// The same, and they take orders.
+    pub(super) fn with_orders(self, drills: Option<DrillDesk>) -> Self {
+        Self { orders: Some(drills), ..self }
+    }
+
+    /// The same without orders: there is no way to change anything.
+    pub(super) fn reading_only(self) -> Self {
+        Self { orders: None, ..self }
     }
 
     /// Answers and counts a request, whatever its body; GET and HEAD only.
     pub(super) fn answer<B>(&self, request: &Request<B>) -> Answer {
         planted::pass(place::REQUEST);
+        if let (Some(drills), DRILL, &Method::POST) =
+            (&self.orders, request.uri().path(), request.method())
+        {
+            return self.order(drills.as_ref(), request.uri().query().unwrap_or_default());
+        }
         let handler = handler_of(request.uri().path());
         let mut answer = match (handler, request.method()) {
             (Handler::Other, _) | (_, &Method::GET | &Method::HEAD) => {
@@ -48,6 +81,38 @@ impl Routes {
         }
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer
+    }
+
+    /// Has a drill begun, if that is allowed and the service is healthy.
+    fn order(&self, drills: Option<&DrillDesk>, wanted: &str) -> Answer {
+        let fault = DrillFault::ALL.iter().find(|fault| fault.label() == wanted);
+        let status = self.shared.status();
+        let refuse = |code, why: String| text(code, why + "\n");
+        match (drills, fault) {
+            (None, _) => refuse(
+                StatusCode::FORBIDDEN,
+                "drills are not allowed: set drills = true in [supervisor]".to_owned(),
+            ),
+            (_, None) => {
+                refuse(StatusCode::BAD_REQUEST, format!("there is no fault \"{wanted}\" here"))
+            }
+            (Some(desk), Some(DrillFault::Hang)) if !desk.notices_hangs => refuse(
+                StatusCode::CONFLICT,
+                "nobody would notice a hang: there is no liveness probe".to_owned(),
+            ),
+            (_, _) if status.drill.is_some() => {
+                refuse(StatusCode::CONFLICT, "another drill is not over".to_owned())
+            }
+            (_, _) if status.state != State::Healthy || status.tally.outage().is_some() => {
+                let why = format!("only a healthy service is drilled, it is {}", status.summary);
+                refuse(StatusCode::CONFLICT, why)
+            }
+            (Some(desk), Some(fault)) => {
+                // The loop takes orders as long as this process lives.
+                desk.orders.send(*fault).ok();
+                text(StatusCode::ACCEPTED, format!("{fault}\n"))
+            }
+        }
     }
 
     fn page(&self, handler: Handler, query: Option<&str>) -> Answer {

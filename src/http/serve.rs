@@ -52,7 +52,8 @@ pub(super) async fn forever(
     loop {
         if !tcp_served && let Some(listener) = doors.tcp() {
             tcp_served = true;
-            tokio::spawn(serve(routes.clone(), move |cx| listener.poll_accept(cx), |_| true));
+            let routes = routes.clone().reading_only();
+            tokio::spawn(serve(routes, move |cx| listener.poll_accept(cx), |_| true));
         }
         if !unix_served && let Some(listener) = doors.unix() {
             unix_served = true;

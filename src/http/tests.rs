@@ -33,6 +33,7 @@ fn setup(listen: SocketAddr, dir: &tempfile::TempDir) -> (Setup, std::fs::File) 
         shared: Arc::new(Shared::new(Clock::start(), &service.name)),
         writers: Writers::onto(to_stdout.into(), to_stderr).unwrap(),
         teller: Teller::new(&service.name, Arc::clone(&metrics)),
+        drills: None,
         metrics,
     };
     (setup, stdout.into())

@@ -4,7 +4,7 @@
 //! all read it. Label words come from the enums that the rest of the program uses.
 
 use crate::output::Stream;
-use crate::supervisor::{self, FailKind, Program, Reason, Role, State, Why};
+use crate::supervisor::{self, DrillResult, FailKind, Program, Reason, Role, State, Why};
 use crate::tally::Cause;
 
 /// What a metric is to Prometheus.
@@ -110,6 +110,7 @@ pub enum Label {
     Reason,
     Cause,
     IncidentCause,
+    DrillResult,
     Start,
     StartKind,
     Probe,
@@ -139,7 +140,7 @@ impl Label {
             Self::Start => "start",
             Self::StartKind => "kind",
             Self::Probe => "probe",
-            Self::ProbeResult | Self::HookResult => "result",
+            Self::ProbeResult | Self::HookResult | Self::DrillResult => "result",
             Self::Hook => "hook",
             Self::Why => "why",
             Self::Handler => "handler",
@@ -161,6 +162,7 @@ impl Label {
             Self::Reason => restart_reasons(),
             Self::Cause => Cause::ALL.iter().map(|cause| cause.label()).collect(),
             Self::IncidentCause => incident_causes(),
+            Self::DrillResult => DrillResult::ALL.iter().map(|result| result.label()).collect(),
             Self::StartKind => supervisor::Start::ALL.iter().map(|start| start.label()).collect(),
             Self::Start => LaunchKind::ALL.iter().map(|kind| kind.label()).collect(),
             Self::Probe => Role::ALL.iter().map(|role| role.label()).collect(),
@@ -432,6 +434,14 @@ table! {
         "Outages that began while the service was up, by cause.").kept();
     LastIncident = gauge("rekindle_last_incident_timestamp_seconds", &[Service],
         "When the last incident began, 0 before any.").kept();
+    DrillActive = gauge("rekindle_drill_active", &[Service],
+        "1 while a drill of the running service is not over, else 0.");
+    Drills = counter("rekindle_drills_total", &[Service, Label::DrillResult],
+        "Drills of the running service, by their result.").kept();
+    LastDrill = gauge("rekindle_last_drill_timestamp_seconds", &[Service],
+        "When the last drill of the running service was over, 0 before any.").kept();
+    LastDrillSuccess = gauge("rekindle_last_drill_success", &[Service],
+        "1 if the last drill of the running service was a success, else 0.").kept();
     OutageStart = gauge("rekindle_outage_start_timestamp_seconds", &[Service],
         "When the current outage began, 0 if there is none; a run begins with one.");
     Recovery = histogram("rekindle_recovery_duration_seconds", &[Service], RECOVERY,

@@ -17,7 +17,7 @@ use super::run::PROBE_VARIABLE;
 use super::world::{Ids, World};
 use super::{MARK_VARIABLE, Mark, Process, Registry, reaper};
 use crate::gather::gather;
-use crate::supervisor::Signal;
+use crate::supervisor::{DrillFault, Signal};
 
 /// How often a kill looks for processes that were forked meanwhile.
 const KILL_ROUNDS: usize = 32;
@@ -137,6 +137,15 @@ impl Tree {
         let main = self.main.ok_or(Errno::SRCH)?;
         kill::child(main.pid, self.number(signal))?;
         if wakes(signal) { kill::child(main.pid, Number::CONT) } else { Ok(()) }
+    }
+
+    /// Breaks the main process for a drill; an error is `ESRCH` if there is none.
+    pub fn break_main(&self, fault: DrillFault) -> Result<(), Errno> {
+        let number = match fault {
+            DrillFault::Killed => Number::KILL,
+            DrillFault::Hang => Number::STOP,
+        };
+        kill::child(self.main.ok_or(Errno::SRCH)?.pid, number)
     }
 
     /// Signals every member. A kill goes on until no new member appears.

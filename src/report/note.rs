@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use tracing::Level;
 
+use super::remembering::Remembering;
 use crate::metrics::{Metric, Metrics};
 use crate::output::Stream;
 use crate::status::human;
-use crate::supervisor::{Program, Signal, Start};
+use crate::supervisor::{Program, Signal};
 
 /// Something that an edge saw or did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,22 +27,8 @@ pub enum Note {
         /// Its exit code.
         code: u8,
     },
-    /// How this run begins.
-    Began {
-        /// The kind of this start.
-        start: Start,
-        /// How long ago the last sign of life was, if that can be told.
-        gap: Option<Duration>,
-        /// How long ago the host booted.
-        since_boot: Duration,
-    },
-    /// The first launch waits, so that a fleet does not start all at once.
-    Splayed {
-        /// For how long.
-        delay: Duration,
-        /// What that was worked out from.
-        seed: u64,
-    },
+    /// Something about what outlives a run.
+    Remembering(Remembering),
     /// Something in the configuration is valid but probably not what was meant.
     ConfigWarning {
         /// What, and the way out.
@@ -117,15 +104,6 @@ pub enum Note {
         /// Why not.
         why: String,
     },
-    /// What is remembered does not outlive the sandbox.
-    StateVolatile {
-        /// Where it is.
-        path: PathBuf,
-        /// What that is on.
-        on: &'static str,
-    },
-    /// The state directory can be written again.
-    StateWrittenAgain,
     /// The state directory is in use; we wait for it.
     StateDirInUse {
         /// Which.
@@ -237,14 +215,9 @@ impl Note {
     /// our job.
     const fn level(&self) -> Level {
         match self {
-            Self::Began { start: Start::Crash | Start::PowerCycle | Start::Moved, .. } => {
-                Level::WARN
-            }
-            Self::Began { .. }
-            | Self::Started { .. }
+            Self::Remembering(note) => note.level(),
+            Self::Started { .. }
             | Self::Ended { .. }
-            | Self::Splayed { .. }
-            | Self::StateWrittenAgain
             | Self::Listening { .. }
             | Self::HookFound { .. }
             | Self::PortHolder { .. }
@@ -257,7 +230,6 @@ impl Note {
             | Self::LeftOverKilled { .. }
             | Self::CannotLook { .. }
             | Self::StateNotDurable { .. }
-            | Self::StateVolatile { .. }
             | Self::StateDirInUse { .. }
             | Self::OutputDropping { .. }
             | Self::OutputDropped { .. }
@@ -276,12 +248,7 @@ impl fmt::Display for Note {
             Self::Started { program } => {
                 write!(f, "rekindle {} supervises {program}", env!("CARGO_PKG_VERSION"))
             }
-            Self::Began { start, gap, since_boot } => began(f, *start, *gap, *since_boot),
-            Self::Splayed { delay, seed } => write!(
-                f,
-                "the first launch waits {}, its share of boot_splay (seed {seed:016x})",
-                human(*delay)
-            ),
+            Self::Remembering(note) => note.fmt(f),
             Self::Ended { code } => write!(f, "rekindle ends with code {code}"),
             Self::ConfigWarning { text } => f.write_str(text),
             Self::Listening { address } => write!(f, "metrics and status at http://{address}"),
@@ -321,14 +288,6 @@ impl fmt::Display for Note {
             Self::StateNotDurable { path, why } => {
                 write!(f, "nothing is remembered across runs: {}: {why}", path.display())
             }
-            Self::StateVolatile { path, on } => {
-                let path = path.display();
-                write!(
-                    f,
-                    "what is remembered is lost with the sandbox: {path} is {on}; mount a volume there"
-                )
-            }
-            Self::StateWrittenAgain => f.write_str("the state directory can be written again"),
             Self::StateDirInUse { path, holder } => {
                 write!(f, "waiting for {}, in use by {holder}", path.display())
             }
@@ -367,33 +326,6 @@ impl fmt::Display for Note {
     }
 }
 
-/// The kind of this start, and what it was told by.
-fn began(
-    f: &mut fmt::Formatter<'_>,
-    start: Start,
-    gap: Option<Duration>,
-    since_boot: Duration,
-) -> fmt::Result {
-    let what = match start {
-        Start::First => {
-            return write!(f, "start: {start}; nothing is remembered of earlier runs");
-        }
-        Start::Clean => "the last run was stopped",
-        Start::Reboot => "the last run was stopped, and then the host",
-        Start::Crash => "the last run was killed",
-        Start::PowerCycle => "the last run went down with the host",
-        Start::Moved => "the last run was on another host",
-    };
-    write!(f, "start: {start}; {what}")?;
-    if let Start::Reboot | Start::PowerCycle = start {
-        write!(f, ", which booted {} ago", human(since_boot))?;
-    }
-    match gap {
-        Some(gap) => write!(f, "; its last sign of life was {} ago", human(gap)),
-        None => f.write_str("; by these clocks nobody knows when: no down time is booked for it"),
-    }
-}
-
 /// A number of bytes for people: `512 B`, `1.2 MB`.
 #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
 fn size(bytes: u64) -> String {
@@ -421,22 +353,8 @@ mod tests {
         let holder = Some("pid 4711 (node)".to_owned());
         let name = "node".to_owned();
         let stream = Stream::Stdout;
-        let start = |start, gap: Option<u64>| Note::Began {
-            start,
-            gap: gap.map(Duration::from_secs),
-            since_boot: Duration::from_secs(41),
-        };
         let notes = [
             Note::Ended { code: 0 },
-            start(Start::First, None),
-            start(Start::Clean, Some(11_100)),
-            start(Start::Reboot, Some(130)),
-            start(Start::Crash, Some(3)),
-            start(Start::Crash, None),
-            start(Start::PowerCycle, Some(75)),
-            start(Start::PowerCycle, None),
-            start(Start::Moved, Some(75)),
-            Note::Splayed { delay: Duration::from_millis(37_500), seed: 0xabc },
             Note::ConfigWarning { text: "no probe: hangs are not healed".to_owned() },
             Note::Listening { address },
             Note::PeerRefused { uid: 65534, pid: 4711 },
@@ -450,8 +368,6 @@ mod tests {
             Note::LeftBehind { pid: 4711, name },
             Note::CannotLook { error: "too many open files".to_owned() },
             Note::StateNotDurable { path: "/var/lib/rekindle".into(), why: "read-only".to_owned() },
-            Note::StateVolatile { path: "/var/lib/rekindle".into(), on: "in memory (tmpfs)" },
-            Note::StateWrittenAgain,
             Note::StateDirInUse { path: "/var/lib/rekindle".into(), holder: "pid 7".to_owned() },
             Note::PortHolder { port: 18789, holder },
             Note::PortHolder { port: 18789, holder: None },
@@ -468,15 +384,6 @@ mod tests {
             notes.iter().map(|note| format!("{:<5} {note}", note.level().as_str())).collect();
         insta::assert_snapshot!(lines.join("\n"), @r#"
         INFO  rekindle ends with code 0
-        INFO  start: first; nothing is remembered of earlier runs
-        INFO  start: clean; the last run was stopped; its last sign of life was 3h5m ago
-        INFO  start: reboot; the last run was stopped, and then the host, which booted 41 s ago; its last sign of life was 2m10s ago
-        WARN  start: crash; the last run was killed; its last sign of life was 3.0 s ago
-        WARN  start: crash; the last run was killed; by these clocks nobody knows when: no down time is booked for it
-        WARN  start: power_cycle; the last run went down with the host, which booted 41 s ago; its last sign of life was 1m15s ago
-        WARN  start: power_cycle; the last run went down with the host, which booted 41 s ago; by these clocks nobody knows when: no down time is booked for it
-        WARN  start: moved; the last run was on another host; its last sign of life was 1m15s ago
-        INFO  the first launch waits 37 s, its share of boot_splay (seed 0000000000000abc)
         WARN  no probe: hangs are not healed
         INFO  metrics and status at http://127.0.0.1:7354
         WARN  refused uid 65534 (pid 4711) at the control socket, which is for root and our own user only; others are refused without a word
@@ -490,8 +397,6 @@ mod tests {
         ERROR pid 4711 (node) could not be ended and is left behind
         WARN  cannot see what an earlier run has left, tried again: too many open files
         WARN  nothing is remembered across runs: /var/lib/rekindle: read-only
-        WARN  what is remembered is lost with the sandbox: /var/lib/rekindle is in memory (tmpfs); mount a volume there
-        INFO  the state directory can be written again
         WARN  waiting for /var/lib/rekindle, in use by pid 7
         INFO  port 18789 is held by pid 4711 (node)
         INFO  who holds port 18789 cannot be told (it belongs to another user); taken as ours

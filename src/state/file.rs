@@ -71,6 +71,7 @@ impl Store {
 
     /// What is there, and a warning for each file that was of no use.
     pub fn read(&mut self) -> (Found, Vec<String>) {
+        self.is_good = false;
         let mut warnings = Vec::new();
         for (name, instead) in
             [(FILE, "the one before it is used"), (PREDECESSOR, "what was counted starts over")]
@@ -92,8 +93,10 @@ impl Store {
     /// Keeps a file of no use for whoever wants to know; says where it is, if that could be done.
     fn move_aside(&self, name: &str) -> String {
         let aside = format!("{name}{ASIDE}");
-        // Nothing can be moved to where a directory is.
-        rustix::fs::unlinkat(&self.directory, &*aside, AtFlags::REMOVEDIR).ok();
+        // A directory and a file cannot take each other's place.
+        for kind in [AtFlags::empty(), AtFlags::REMOVEDIR] {
+            rustix::fs::unlinkat(&self.directory, &*aside, kind).ok();
+        }
         let moved = rustix::fs::renameat(&self.directory, name, &self.directory, &*aside);
         moved.map_or_else(|_| String::new(), |()| format!(" and was moved to {aside}"))
     }
@@ -131,7 +134,11 @@ impl Store {
         }
         // Put back only by success: until then nobody knows what is there.
         if std::mem::take(&mut self.is_good) {
-            rustix::fs::renameat(at, FILE, at, PREDECESSOR)?;
+            match rustix::fs::renameat(at, FILE, at, PREDECESSOR) {
+                // Somebody has removed it: then the one before it stays.
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
         rustix::fs::renameat(at, NEW_FILE, at, FILE)?;
         if !is_planted(NO_DIRECTORY_FSYNC) {

@@ -205,6 +205,28 @@ impl fmt::Display for FailKind {
 }
 
 words! {
+    /// What an operator may order to be broken in the running service, to see it healed.
+    DrillFault {
+        /// The child's main process gets SIGKILL.
+        Killed => "killed",
+        /// The child's main process gets SIGSTOP.
+        Hang => "hang",
+    }
+}
+
+words! {
+    /// How a drill in the running service ended.
+    DrillResult {
+        /// The service was healed, within its recovery objective if it has one.
+        Success => "success",
+        /// It was healed too late.
+        Failure => "failure",
+        /// The service was stopped meanwhile.
+        Aborted => "aborted",
+    }
+}
+
+words! {
     /// A signal that we send.
     Signal {
         /// The configured stop signal (TERM unless `stop_signal` says otherwise).

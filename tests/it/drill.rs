@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::http::free_port;
+use crate::support::http::{self, free_port};
 use crate::support::{Config, REKINDLE, Rekindle, World, port_answers, wait_until};
 
 /// A drill of a few scenarios takes this long at most, on a busy machine.
@@ -238,4 +238,97 @@ fn a_signal_to_the_drill_ends_all_of_it() {
     drill.signal(Signal::TERM);
     assert_eq!(drill.wait_exit(), 143);
     wait_until("nothing runs", || world.processes().is_empty());
+}
+
+/// A healthy supervised gateway that may be drilled where it runs.
+fn running<'w>(world: &'w World, config: &Config) -> (Rekindle<'w>, Value) {
+    let rekindle = world.run(config);
+    rekindle.wait("it is healthy, and that has lasted", || {
+        let service = &rekindle.status()["services"][0];
+        service["state"] == "healthy" && service["outage"].is_null()
+    });
+    let child = rekindle.status()["services"][0]["pid"].clone();
+    (rekindle, child)
+}
+
+#[test]
+fn a_running_service_is_broken_and_healed_on_order_and_that_is_no_incident() {
+    let (world, port) = (World::new(), free_port());
+    let (rekindle, _) = running(&world, &Config::demo(port).supervisor("drills = true"));
+
+    let told = drill(&world, &["--live", "it", "--yes", "--output", "json"]);
+    assert_eq!(told.code, 0, "{}{}{}", told.text, told.errors, rekindle.story());
+    let document: Value = serde_json::from_str(&told.text).expect("a document");
+    assert_eq!(document["done_in"], "running_service");
+    let [killed, hang] = &document["scenarios"].as_array().expect("a list")[..] else {
+        panic!("two can be done to a running service: {}", told.text)
+    };
+    assert_eq!((&killed["name"], &hang["name"]), (&"killed".into(), &"hang".into()));
+    assert!(mark(hang, "first_failed_probe") <= mark(hang, "detected"));
+
+    assert_eq!(rekindle.count("rekindle_drills_total", "result=\"success\""), 2);
+    assert_eq!(rekindle.count("rekindle_drills_total", ""), 2);
+    assert_eq!(rekindle.count("rekindle_drill_active", ""), 0);
+    assert_eq!(rekindle.count("rekindle_last_drill_success", ""), 1);
+    assert_eq!(rekindle.count("rekindle_incidents_total", ""), 0);
+    assert_eq!((rekindle.restarts("signal"), rekindle.restarts("probe_failed")), (1, 1));
+    assert!(rekindle.status()["services"][0]["last_incident"].is_null());
+    assert_eq!(rekindle.status()["services"][0]["counts"]["incidents"], 0);
+}
+
+#[test]
+fn a_running_service_is_not_broken_unless_its_configuration_and_somebody_say_so() {
+    let (world, port) = (World::new(), free_port());
+    let (rekindle, child) = running(&world, &Config::demo(port));
+
+    let told = drill(&world, &["--live", "it", "--yes", "--scenario", "killed"]);
+    assert_eq!(told.code, 1, "{}", told.text);
+    assert!(told.text.contains("drills are not allowed: set drills = true"), "{}", told.text);
+
+    let told = drill(&world, &["--live", "it"]);
+    assert_eq!(told.code, 2, "{}", told.text);
+    assert!(told.errors.contains("nobody was asked"), "{}", told.errors);
+
+    let told = drill(&world, &["--live", "it", "--yes", "--scenario", "power-cycle"]);
+    assert_eq!(told.code, 2, "{}", told.errors);
+
+    assert_eq!(rekindle.status()["services"][0]["pid"], child);
+    assert_eq!(rekindle.all_restarts(), 0);
+}
+
+#[test]
+fn orders_come_through_the_control_socket_one_at_a_time_and_never_through_the_port() {
+    let (world, port, listen) = (World::new(), free_port(), free_port());
+    let config = Config::demo(port).supervisor("drills = true").listen(listen);
+    let (rekindle, child) = running(&world, &config);
+    let order = |path: &str| {
+        let answer = http::post_unix(&world.path("run/control.sock"), path).expect("an answer");
+        (answer.status, answer.body)
+    };
+
+    let status = http::request(listen, "POST", "/drill?killed").expect("an answer").status;
+    assert_eq!(status, 404);
+    assert_eq!(order("/drill?reboot").0, 400);
+    assert_eq!(order("/drill").0, 400);
+    assert_eq!(rekindle.get("/drill?killed").expect("an answer").status, 404, "only POST");
+    assert_eq!(rekindle.status()["services"][0]["pid"], child);
+
+    assert_eq!(order("/drill?hang").0, 202);
+    rekindle.wait("the drill is on", || rekindle.count("rekindle_drill_active", "") == 1);
+    assert_eq!(order("/drill?killed"), (409, "another drill is not over\n".to_owned()));
+    rekindle.wait("it is over", || rekindle.count("rekindle_drill_active", "") == 0);
+    assert_eq!(rekindle.all_restarts(), 1);
+}
+
+#[test]
+fn a_hang_that_nobody_would_notice_is_not_made() {
+    let world = World::new();
+    let config = Config::script("exec sleep 1000").supervisor("drills = true");
+    let (rekindle, _) = running(&world, &config);
+    let answer = http::post_unix(&world.path("run/control.sock"), "/drill?hang").expect("answer");
+    assert_eq!(
+        (answer.status, &*answer.body),
+        (409, "nobody would notice a hang: there is no liveness probe\n")
+    );
+    assert_eq!(rekindle.all_restarts(), 0);
 }

@@ -371,8 +371,12 @@ fn heal(rekindle: &Rekindle<'_>, port: u16, count: usize) {
 
 /// What the state file holds.
 fn written(world: &World) -> serde_json::Value {
-    let file: serde_json::Value =
-        serde_json::from_str(&world.read("state/state.json")).unwrap_or_default();
+    let mut file = serde_json::Value::Null;
+    // While it is being replaced it is not there for a moment.
+    wait_until("there is a state file", || {
+        file = serde_json::from_str(&world.read("state/state.json")).unwrap_or_default();
+        file.is_object()
+    });
     file["state"].clone()
 }
 

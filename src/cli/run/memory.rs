@@ -11,7 +11,7 @@ use crate::metrics::Metric;
 use crate::process::Mark;
 use crate::process::instance::Records;
 use crate::process::proc;
-use crate::report::Note;
+use crate::report::{Note, Remembering};
 use crate::state::begin::begin;
 use crate::state::{
     Beginning, Ending, Found, Host, Keeper, Recorder, Sources, Splay, Store, Written,
@@ -51,7 +51,8 @@ impl Memory {
         }
         let volatile = store.as_ref().and_then(Store::volatile);
         if let Some(on) = volatile {
-            house.teller.note(&Note::StateVolatile { path: directory.to_owned(), on });
+            let note = Remembering::Volatile { path: directory.to_owned(), on };
+            house.teller.note(&Note::Remembering(note));
         }
         let durable = store.is_some() && volatile.is_none();
         house.metrics.set(Metric::StateDurable, &[], if durable { 1.0 } else { 0.0 });
@@ -60,7 +61,8 @@ impl Memory {
         let beginning = begin(&found, &host(house, boot_id.clone()));
         house.metrics.restore(&beginning.kept);
         let Beginning { start, gap, since_boot, .. } = beginning;
-        house.teller.note(&Note::Began { start, gap, since_boot });
+        let began = Remembering::Began { start, gap, since_boot };
+        house.teller.note(&Note::Remembering(began));
         let run = random_name();
         let splay = splay(house, mark, start, [boot_id.as_deref().unwrap_or_default(), &run]);
         Self { beginning, splay, boot_id, run, store }
@@ -121,7 +123,8 @@ fn splay(house: &House, mark: &Mark, start: Start, boot_and_run: [&str; 2]) -> O
     let host = uname.nodename().to_string_lossy();
     let [boot, run] = boot_and_run;
     let splay = Splay::new(span, &[&host, &mark.instance, &mark.service, boot, run]);
-    house.teller.note(&Note::Splayed { delay: splay.delay, seed: splay.seed });
+    let note = Remembering::Splayed { delay: splay.delay, seed: splay.seed };
+    house.teller.note(&Note::Remembering(note));
     Some(splay)
 }
 

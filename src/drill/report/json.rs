@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Outcome, Report};
+use super::{Arena, Outcome, Report};
 use crate::drill::Verdict;
 
 pub(super) fn write(report: &Report, text: &mut String) -> fmt::Result {
@@ -13,7 +13,11 @@ pub(super) fn write(report: &Report, text: &mut String) -> fmt::Result {
         "passed": report.has_passed(),
         "seed": report.seed,
         "objective_seconds": report.objective.map(seconds),
-        "namespaces": report.no_namespaces.is_none(),
+        "done_in": match report.arena {
+            Arena::Namespaces => "namespaces",
+            Arena::OwnTree(_) => "own_tree",
+            Arena::Running(_) => "running_service",
+        },
         "scenarios": report.outcomes.iter().map(one).collect::<Vec<_>>(),
     });
     writeln!(text, "{document:#}")

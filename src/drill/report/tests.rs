@@ -51,7 +51,7 @@ fn report() -> Report {
     Report {
         seed: 7,
         objective: Some(at(5000)),
-        no_namespaces: Some("cannot make a PID & a mount namespace".to_owned()),
+        arena: Arena::OwnTree("cannot make a PID & a mount namespace".to_owned()),
         outcomes: vec![
             hang,
             crash,

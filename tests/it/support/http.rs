@@ -39,6 +39,13 @@ pub(crate) fn get_unix(socket: &Path, path: &str) -> Result<Answer> {
     exchange(stream, "GET", path)
 }
 
+/// POSTs `path`, without a body, through a unix socket.
+pub(crate) fn post_unix(socket: &Path, path: &str) -> Result<Answer> {
+    let stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    exchange(stream, "POST", path)
+}
+
 /// Whether the demo gateway (or any server) answers `/health` with 200.
 pub(crate) fn port_answers(port: u16) -> bool {
     get(port, "/health").is_ok_and(|answer| answer.status == 200)

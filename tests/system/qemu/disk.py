@@ -20,7 +20,8 @@ def make(image):
     """An empty ext4 file system that has nothing left to write by itself."""
     with image.open("wb") as file:
         file.truncate(SIZE)
-    tool("mkfs.ext4", "-q", "-F", "-b", BLOCK, "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
+    tool("mkfs.ext4", "-q", "-F", "-b", BLOCK, "-E", "lazy_itable_init=0,lazy_journal_init=0",
+         image)
 
 
 def plain(image):

@@ -2,7 +2,7 @@
 
 Everything is fetched by apt (as root, once) into `target/qemu` and unpacked there; nothing is
 installed. The guest runs under emulation (TCG), as a stock kernel does not boot under every nested
-KVM, so it needs no rights but those of an ordinary user. Its first program is `init` beside this file.
+KVM; that needs no rights but those of an ordinary user. Its first program is `init`, beside this.
 
 This does not know what is tested: `run` and its siblings do.
 """
@@ -12,7 +12,6 @@ import lzma
 import os
 import re
 import shutil
-import signal
 import socket
 import struct
 import subprocess
@@ -28,7 +27,7 @@ TOOLS = CACHE / "tools"
 PACKED_KERNEL, KERNEL = CACHE / "vmlinuz", CACHE / "vmlinux"
 STATIC = REPOSITORY / "target/x86_64-unknown-linux-gnu/release/rekindle"
 BOOT_TIMEOUT = 60  # 2 to 3 s on an idle machine
-ANSWER_TIMEOUT = 20
+ANSWER_TIMEOUT = 60
 # In the order in which they are loaded.
 MODULES = ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci",
            "virtio_blk", "crc16", "crc32c_generic", "mbcache", "jbd2", "ext4"]
@@ -54,7 +53,8 @@ def fetch():
     # The first command takes only what the machine lacks, with all that it depends on.
     run("apt-get", "install", "-y", "-qq", "--download-only", "--no-install-recommends",
         "-o", f"Dir::Cache::archives={packages}", "qemu-system-x86", "cpio", "e2fsprogs")
-    run("apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", "busybox-static", kernel, cwd=packages)
+    run("apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", "busybox-static", kernel,
+        cwd=packages)
     for package in packages.glob("*.deb"):
         run("dpkg-deb", "-x", package, TOOLS)
     shutil.rmtree(packages)
@@ -192,7 +192,14 @@ class Guest:
 
     def ask(self, order, fails=False):
         """Has the guest run a line of shell; what it printed. `fails`: its exit code may be bad."""
+        self.tell(order)
+        return self.heard(order, fails)
+
+    def tell(self, order):
         self.orders.sendall(order.encode() + b"\n")
+
+    def heard(self, order, fails=False):
+        """What the guest says to an order that it was told."""
         text, code = self.answer(ANSWER_TIMEOUT, order)
         check(fails or code == "0", f"in the guest, `{order}` ended with {code}: {text}")
         return text
@@ -213,7 +220,7 @@ class Guest:
             said += more
 
     def monitor(self, order):
-        """Gives QEMU itself an order (QMP)."""
+        """Gives QEMU itself an order (QMP); what it says to it."""
         with self.connect("monitor") as connection, connection.makefile("rw") as lines:
             lines.readline()
             for execute in ("qmp_capabilities", order):
@@ -221,3 +228,4 @@ class Guest:
                 lines.flush()
                 while "return" not in (said := json.loads(lines.readline())):
                     check("error" not in said, f"QEMU refuses {order}: {said}")
+            return said["return"]

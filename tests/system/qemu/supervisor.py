@@ -4,11 +4,13 @@ import json
 
 from support import Metrics, check, wait_until
 
-PATIENCE = 60
+PATIENCE = 120
 
 
 class Supervisor(Metrics):
     """Rekindle and its demo gateway in a guest."""
+
+    PAGE = "wget -qO- http://127.0.0.1:7354/metrics"
 
     def __init__(self, machine):
         self.machine = machine
@@ -23,7 +25,7 @@ class Supervisor(Metrics):
         return 'state="healthy"} 1' in self.page() and self.settled()
 
     def page(self):
-        return self.machine.ask("wget -qO- http://127.0.0.1:7354/metrics", fails=True)
+        return self.machine.ask(self.PAGE, fails=True)
 
     def status(self):
         status = json.loads(self.machine.ask("wget -qO- http://127.0.0.1:7354/status"))
