@@ -18,14 +18,13 @@ import subprocess
 import time
 from pathlib import Path
 
-from support import REPOSITORY, Failed, check, wait_until
+from support import REPOSITORY, STATIC, Failed, check, static_rekindle, wait_until
 
 HERE = Path(__file__).resolve().parent
 CACHE = REPOSITORY / "target/qemu"
 TOOLS = CACHE / "tools"
 # The kernel as Debian packs it, and unpacked, which saves the guest three seconds a boot.
 PACKED_KERNEL, KERNEL = CACHE / "vmlinuz", CACHE / "vmlinux"
-STATIC = REPOSITORY / "target/x86_64-unknown-linux-gnu/release/rekindle"
 BOOT_TIMEOUT = 60  # 2 to 3 s on an idle machine
 ANSWER_TIMEOUT = 60
 # In the order in which they are loaded.
@@ -71,13 +70,6 @@ def unpacked(image):
     # Debian 12 takes xz; an image that is packed otherwise unpacks itself. Behind the compressed
     # kernel stands its length.
     return lzma.decompress(payload[:-4]) if payload.startswith(b"\xfd7zXZ") else data
-
-
-def static_rekindle(*options):
-    env = dict(os.environ, RUSTFLAGS="-C target-feature=+crt-static")
-    command = ["cargo", "build", "--quiet", "--locked", "--release", "--target",
-               "x86_64-unknown-linux-gnu", *options]
-    subprocess.run(command, cwd=REPOSITORY, check=True, env=env, stdin=subprocess.DEVNULL)
 
 
 def initramfs(planted=False):
