@@ -156,7 +156,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "a child that nobody supervises")]
     fn a_program_whose_name_is_not_utf8_is_read_like_any_other() {
         use crate::process::Launchable;
         use crate::process::testing::{Started, until};

@@ -329,7 +329,7 @@ mod tests {
         let (mut out, to) = small_pipe();
         rustix::io::ioctl_fionbio(&to, true).unwrap();
         let queue = start("test", to, Arc::default()).unwrap();
-        let bytes: Vec<u8> = (0..LANE_BYTES).map(|n| (n % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..=250_u8).cycle().take(LANE_BYTES).collect();
         queue.push(Lane::Child, &bytes);
         assert_eq!(read(&mut out, bytes.len()), bytes);
         assert_eq!(queue.dropped(), Dropped::default());
