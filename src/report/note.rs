@@ -299,8 +299,7 @@ impl fmt::Display for Note {
                 "who holds port {port} cannot be told (it belongs to another user); taken as ours"
             ),
             Self::OutputDropping { stream } => {
-                let stream = stream.label();
-                write!(f, "dropping output: {stream} is not being read")
+                write!(f, "dropping output: {} is not being read", stream.label())
             }
             Self::OutputDropped { stream, bytes, log_lines } => {
                 let (size, stream) = (size(*bytes), stream.label());
