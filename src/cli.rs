@@ -8,6 +8,7 @@ pub mod probe;
 pub mod run;
 pub mod settings;
 pub mod sources;
+pub mod status;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -57,6 +58,9 @@ pub enum Command {
     /// Ask once whether something is healthy: exit code 0 if it is, 1 if not
     #[command(after_help = PROBE_AFTER_HELP)]
     Probe(ProbeArgs),
+    /// Show what the service is doing, since when, and what comes next
+    #[command(after_help = STATUS_AFTER_HELP)]
+    Status(StatusArgs),
     /// Break a service on purpose, and report how it comes back
     #[command(after_help = DRILL_AFTER_HELP)]
     Drill(DrillArgs),
@@ -109,18 +113,40 @@ pub struct ProbeArgs {
     /// Ask the running rekindle whether it is alive itself
     #[arg(long)]
     pub live: bool,
-    /// Which rekindle to ask, if several run here
-    #[arg(long, value_name = "NAME", env = "REKINDLE_NAME", hide_env_values = true)]
-    pub name: Option<String>,
-    /// Its state directory, if it was given one
-    #[arg(long, value_name = "DIR", env = "REKINDLE_STATE_DIR", hide_env_values = true)]
-    pub state_dir: Option<PathBuf>,
+    /// Which rekindle is asked.
+    #[command(flatten)]
+    pub instance: InstanceArgs,
     /// How long the answer may take in all
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub timeout: Duration,
     /// Statuses that are good, with URL
     #[arg(long, value_name = "SET", default_value = "200-299", value_parser = statuses)]
     pub expect_status: StatusSet,
+}
+
+/// `rekindle status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// Show it again every second, until interrupted
+    #[arg(long)]
+    pub watch: bool,
+    /// Print the document of /status, on one line
+    #[arg(long)]
+    pub json: bool,
+    /// Which rekindle is asked.
+    #[command(flatten)]
+    pub instance: InstanceArgs,
+}
+
+/// Which of the running rekindles is asked.
+#[derive(Args, Debug)]
+pub struct InstanceArgs {
+    /// Which rekindle to ask, if several run here
+    #[arg(long, value_name = "NAME", env = "REKINDLE_NAME", hide_env_values = true)]
+    pub name: Option<String>,
+    /// Its state directory, if it was given one
+    #[arg(long, value_name = "DIR", env = "REKINDLE_STATE_DIR", hide_env_values = true)]
+    pub state_dir: Option<PathBuf>,
 }
 
 /// `rekindle drill`.
@@ -252,6 +278,14 @@ else a process tree of its own. The state directory is a scratch one.
 With --config the service must not be running, and only what fits any gateway is done.
 With --live a running instance breaks its own service, if its configuration says drills = true.
 Exit code 1 if a service was not healed, too late, or left something behind.";
+
+const STATUS_AFTER_HELP: &str = "\
+Examples:
+  rekindle status --watch
+  rekindle status --json | jq -r '.services[].state'
+
+It asks the rekindle of this sandbox through its control socket, never a port.
+Exit code 0 if the service is healthy, 1 if not, 3 if no rekindle runs here.";
 
 const DEMO_AFTER_HELP: &str = "\
 Break it with:

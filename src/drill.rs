@@ -5,7 +5,7 @@
 //! socket and `/proc`; the supervisor does not know that it is a drill. What must come of each
 //! scenario is in the table in `scenarios/`. Nothing outside the sandbox is signalled.
 
-mod ask;
+pub(crate) mod ask;
 mod inside;
 mod live;
 mod own;

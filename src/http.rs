@@ -33,9 +33,6 @@ use routes::Routes;
 
 pub use routes::DrillDesk;
 
-/// Histograms' samples are drained so often, should nobody scrape; each time wakes the machine.
-const UPKEEP: Duration = Duration::from_secs(30);
-
 /// While output is being dropped, it is looked at so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -140,7 +137,7 @@ impl Work {
             Err(error) => std::panic::panic_any(format!("cannot start the runtime: {error}")),
         };
         runtime.block_on(async {
-            tokio::join!(self.serve_doors(), self.pump_pipes(), self.upkeep());
+            tokio::join!(self.serve_doors(), self.pump_pipes(), self.tell_of_dropped());
         });
     }
 
@@ -189,18 +186,16 @@ impl Work {
         });
     }
 
-    /// Drains histograms and tells of dropped output, once when it begins and once with its sum.
-    async fn upkeep(&self) {
+    /// Tells of dropped output, once when it begins and once with its sum.
+    async fn tell_of_dropped(&self) {
         let mut bursts =
             Stream::ALL.iter().map(|stream| (*stream, Burst::default())).collect::<Vec<_>>();
         loop {
             if bursts.iter().any(|(_, burst)| burst.is_running()) {
                 tokio::time::sleep(LOOK_AGAIN).await;
             } else {
-                // Either is a reason to look.
-                tokio::time::timeout(UPKEEP, self.setup.writers.overflowed()).await.ok();
+                self.setup.writers.overflowed().await;
             }
-            self.setup.metrics.upkeep();
             for (stream, burst) in &mut bursts {
                 let dropped = self.setup.writers.queue(*stream).dropped();
                 burst.look(*stream, dropped, &self.setup.teller);

@@ -1,12 +1,13 @@
 //! The metrics: registered once from the table, at 0, and rendered as one page.
 //!
-//! Whole numbers, gauges and histograms live in the recorder of the `metrics` crates. Its counters
-//! cannot hold fractions and its series cannot disappear, so seconds and what is read at the time
-//! of a scrape are written by our own [`page`]. What the table marks as kept is also held as [`Kept`],
-//! for the state file. Nothing here decides what is counted when: that is `report.rs`. Nothing here
-//! listens: that is `http.rs`.
+//! Whole numbers and gauges live in the recorder of the `metrics` crates. Its counters cannot hold
+//! fractions, its series cannot disappear and its histograms keep samples, so seconds, what is read
+//! at the time of a scrape, and histograms are written by our own [`page`]. What the table marks as
+//! kept is also held as [`Kept`], for the state file. Nothing here decides what is counted when:
+//! that is `report.rs`. Nothing here listens: that is `http.rs`.
 
 mod document;
+mod histogram;
 mod kept;
 mod page;
 mod table;
@@ -17,9 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{Key, Label as Pair, Level, Metadata, Recorder, Unit};
-use metrics_exporter_prometheus::{
-    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::config::Service;
 use crate::supervisor::{Program, Role, State};
@@ -32,6 +31,7 @@ pub use table::{Family, HookResult, Kind, Label, LaunchKind, Metric, Source, TAB
 pub use table::{Handler, hook};
 pub use usage::Usage;
 
+use histogram::Histogram;
 use page::Page;
 
 const METADATA: Metadata<'static> = Metadata::new("rekindle", Level::INFO, None);
@@ -40,6 +40,8 @@ const METADATA: Metadata<'static> = Metadata::new("rekindle", Level::INFO, None)
 pub struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
+    /// Each with the values of its labels, without `service`.
+    histograms: Vec<(Metric, Vec<&'static str>, Histogram)>,
     service: String,
     probes: Vec<Role>,
     /// There is a `repair` that may run.
@@ -67,12 +69,13 @@ pub struct Readings {
 impl Metrics {
     /// Registers every series that can appear for this service, at 0.
     pub fn new(service: &Service) -> Self {
-        let recorder = recorder(service.recovery_objective);
+        let recorder = PrometheusBuilder::new().with_recommended_naming(false).build_recorder();
         let handle = recorder.handle();
         let probes = configured_probes(service);
-        let metrics = Self {
+        let mut metrics = Self {
             recorder,
             handle,
+            histograms: Vec::new(),
             service: service.name.clone(),
             probes,
             repairs: service.repair.is_some(),
@@ -83,6 +86,9 @@ impl Metrics {
             if metric.family().source == Source::Recorder {
                 metrics.describe(metric.family());
                 metrics.register(metric);
+            }
+            if metric.family().kind == Kind::Histogram {
+                metrics.add_histograms(metric, service.recovery_objective);
             }
         }
         metrics.set_constants(service);
@@ -131,14 +137,12 @@ impl Metrics {
 
     /// Records a duration in a histogram.
     pub fn observe(&self, metric: Metric, words: &[&'static str], took: Duration) {
-        self.recorder
-            .register_histogram(&self.key(metric, words), &METADATA)
-            .record(took.as_secs_f64());
-    }
-
-    /// Drains the histograms' samples; to be called every few seconds, on any thread.
-    pub fn upkeep(&self) {
-        self.handle.run_upkeep();
+        let mut histograms = self.histograms.iter();
+        let found = histograms.find(|(of, values, _)| *of == metric && values == words);
+        debug_assert!(found.is_some(), "{}: {words:?}", metric.family().name);
+        if let Some((_, _, histogram)) = found {
+            histogram.observe(took);
+        }
     }
 
     /// The page in Prometheus' text format 0.0.4.
@@ -146,6 +150,7 @@ impl Metrics {
         let mut page = Page::new(self.handle.render(), &self.service);
         page.supervisor(readings);
         page.sums(&readings.sums);
+        page.histograms(&self.histograms);
         if let Some(usage) = &readings.child {
             page.child(usage);
         }
@@ -191,9 +196,8 @@ impl Metrics {
             Kind::Gauge => {
                 self.recorder.describe_gauge(family.name.into(), unit, family.help.into());
             }
-            Kind::Histogram => {
-                self.recorder.describe_histogram(family.name.into(), unit, family.help.into());
-            }
+            // On our own page.
+            Kind::Histogram => {}
         }
     }
 
@@ -208,8 +212,21 @@ impl Metrics {
             match family.kind {
                 Kind::Counter => drop(self.recorder.register_counter(&key, &METADATA)),
                 Kind::Gauge => self.recorder.register_gauge(&key, &METADATA).set(0.0),
-                Kind::Histogram => drop(self.recorder.register_histogram(&key, &METADATA)),
+                Kind::Histogram => {}
             }
+        }
+    }
+
+    fn add_histograms(&mut self, metric: Metric, objective: Option<Duration>) {
+        let mut bounds = metric.family().buckets.to_vec();
+        if metric == Metric::Recovery {
+            // The objective as a bound makes "share of recoveries within it" exact.
+            bounds.extend(objective.map(|objective| objective.as_secs_f64()));
+            bounds.sort_by(f64::total_cmp);
+            bounds.dedup();
+        }
+        for words in self.series(metric) {
+            self.histograms.push((metric, words, Histogram::new(bounds.clone())));
         }
     }
 
@@ -273,27 +290,6 @@ impl Metrics {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
 fn whole(value: f64) -> u64 {
     value as u64
-}
-
-fn recorder(objective: Option<Duration>) -> PrometheusRecorder {
-    let mut builder = PrometheusBuilder::new().with_recommended_naming(false);
-    for metric in Metric::ALL {
-        let family = metric.family();
-        if family.kind != Kind::Histogram {
-            continue;
-        }
-        let mut bounds = family.buckets.to_vec();
-        if *metric == Metric::Recovery {
-            // The objective as a bound makes "share of recoveries within it" exact.
-            bounds.extend(objective.map(|objective| objective.as_secs_f64()));
-            bounds.sort_by(f64::total_cmp);
-            bounds.dedup();
-        }
-        builder = builder
-            .set_buckets_for_metric(Matcher::Full(family.name.to_owned()), &bounds)
-            .expect("every histogram in the table has buckets");
-    }
-    builder.build_recorder()
 }
 
 fn configured_probes(service: &Service) -> Vec<Role> {

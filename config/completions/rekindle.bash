@@ -34,6 +34,9 @@ _rekindle() {
             rekindle,run)
                 cmd="rekindle__subcmd__run"
                 ;;
+            rekindle,status)
+                cmd="rekindle__subcmd__status"
+                ;;
             rekindle__subcmd__help,check)
                 cmd="rekindle__subcmd__help__subcmd__check"
                 ;;
@@ -52,6 +55,9 @@ _rekindle() {
             rekindle__subcmd__help,run)
                 cmd="rekindle__subcmd__help__subcmd__run"
                 ;;
+            rekindle__subcmd__help,status)
+                cmd="rekindle__subcmd__help__subcmd__status"
+                ;;
             *)
                 ;;
         esac
@@ -59,7 +65,7 @@ _rekindle() {
 
     case "${cmd}" in
         rekindle)
-            opts="-h -V --help --version run check probe drill demo-gateway help"
+            opts="-h -V --help --version run check probe status drill demo-gateway help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -252,7 +258,7 @@ _rekindle() {
             return 0
             ;;
         rekindle__subcmd__help)
-            opts="run check probe drill demo-gateway help"
+            opts="run check probe status drill demo-gateway help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -336,6 +342,20 @@ _rekindle() {
             return 0
             ;;
         rekindle__subcmd__help__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rekindle__subcmd__help__subcmd__status)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -477,6 +497,28 @@ _rekindle() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rekindle__subcmd__status)
+            opts="-h --watch --json --name --state-dir --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

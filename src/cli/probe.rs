@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::ProbeArgs;
+use super::{InstanceArgs, ProbeArgs};
 use crate::config::{HttpProbe, Probe, ProbeTarget, StatusSet};
-use crate::paths::{self, Environment};
+use crate::paths::{self, Environment, PathError};
 use crate::probe::{Answer, Prober};
 use crate::supervisor::{Moment, Verdict};
 use crate::text::short_line;
@@ -45,12 +45,25 @@ pub struct Instance {
     pub state_dir: Option<PathBuf>,
 }
 
-impl From<&ProbeArgs> for Question {
-    fn from(args: &ProbeArgs) -> Self {
+impl From<&InstanceArgs> for Instance {
+    fn from(args: &InstanceArgs) -> Self {
         // An empty variable is an unset one.
         let name = args.name.clone().filter(|name| !name.is_empty());
         let state_dir = args.state_dir.clone().filter(|path| !path.as_os_str().is_empty());
-        let instance = Instance { name, state_dir };
+        Self { name, state_dir }
+    }
+}
+
+impl Instance {
+    /// Where it can be asked.
+    pub(super) fn control_socket(&self, env: &Environment) -> Result<PathBuf, PathError> {
+        paths::find_control_socket(self.name.as_deref(), self.state_dir.as_deref(), env)
+    }
+}
+
+impl From<&ProbeArgs> for Question {
+    fn from(args: &ProbeArgs) -> Self {
+        let instance = Instance::from(&args.instance);
         match &args.url {
             Some(url) => Self::Url { url: url.clone(), expect_status: args.expect_status.clone() },
             None if args.ready => Self::Ready(instance),
@@ -109,9 +122,8 @@ fn over_control_socket(
     path: &str,
     instance: &Instance,
     env: &Environment,
-) -> Result<HttpProbe, paths::PathError> {
-    let Instance { name, state_dir } = instance;
-    let socket = paths::find_control_socket(name.as_deref(), state_dir.as_deref(), env)?;
+) -> Result<HttpProbe, PathError> {
+    let socket = instance.control_socket(env)?;
     let good = StatusSet { ranges: vec![(200, 299)] };
     let url = format!("http://localhost/{path}");
     Ok(HttpProbe { unix_socket: Some(socket), ..get(&url, good) })

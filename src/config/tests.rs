@@ -445,6 +445,15 @@ fn what_may_be_secret_is_not_shown_when_it_is_written_wrongly() {
 }
 
 #[test]
+fn a_host_beyond_ascii_is_refused_and_a_path_is_not() {
+    for url in ["http://L\u{d3}/", "http:\\\\L\u{d3}:80", "http:L\u{d3}?q", "http://u@L%C3%93/"] {
+        let found = problems(&format!("{LEAST}health = '{url}'"));
+        assert!(found.iter().any(|problem| problem.contains("beyond ASCII")), "{url}: {found:?}");
+    }
+    loaded(&format!("{LEAST}health = 'http://xn--l-6ja/\u{d3}%C3%93'"));
+}
+
+#[test]
 fn a_key_that_would_drive_the_terminal_is_told_on_one_line() {
     let found = problems(&format!("{LEAST}\"a\\n\\u001b[31m\" = 1"));
     assert_eq!(found.len(), 1);

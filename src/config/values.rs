@@ -142,12 +142,25 @@ pub(super) fn listen(value: &Value) -> Result<Option<SocketAddr>, String> {
 pub(super) fn url(value: &Value) -> Result<String, String> {
     const HOW: &str = r#"write it like "http://127.0.0.1:18789/health""#;
     let text = text(value)?;
+    if !has_plain_host(&text) {
+        return Err("has a host name beyond ASCII: write it as xn--…".into());
+    }
     let url = Url::parse(&text).map_err(|error| format!("is not a URL ({error}): {HOW}"))?;
     match (url.scheme(), url.port()) {
         ("http" | "https", Some(0)) => Err("has port 0, where nothing can listen".into()),
         ("http" | "https", _) => Ok(text),
         _ => Err(format!("is neither http nor https: {HOW}")),
     }
+}
+
+/// Whether the host's name is all ASCII, also behind `%`. We carry no tables for others, and the
+/// parser of URLs relies on never seeing them.
+fn has_plain_host(url: &str) -> bool {
+    let (_, rest) = url.split_once(':').unwrap_or_default();
+    let rest = rest.trim_start_matches(|c: char| c.is_ascii_control() || "/\\".contains(c));
+    let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    host.is_ascii() && !host.contains('%')
 }
 
 /// Host and port.

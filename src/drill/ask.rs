@@ -17,7 +17,7 @@ pub(super) fn tcp(address: SocketAddr, path: &str) -> io::Result<String> {
 }
 
 /// The same through a unix socket.
-pub(super) fn unix(socket: &Path, method: &str, path: &str) -> io::Result<String> {
+pub(crate) fn unix(socket: &Path, method: &str, path: &str) -> io::Result<String> {
     let stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;

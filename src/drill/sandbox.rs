@@ -22,8 +22,8 @@ use crate::process::proc::{self, Stat};
 /// The variable that every process of a sandbox carries.
 const MARK: &str = "DRILL_SANDBOX";
 
-/// What is killed is gone after this, unless the kernel is in trouble.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// What is started is there after this, and what is killed is gone.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a sandbox is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,7 +92,11 @@ impl Sandbox {
         #[expect(clippy::disallowed_methods, reason = "it plays what starts a sandbox")]
         let started = command.spawn()?;
         self.started = Some(started);
-        Ok(())
+        // Before there is an init, nothing could be cut off, and it would come to life later.
+        if within(PATIENCE, || self.supervisor().is_some()) {
+            return Ok(());
+        }
+        Err(io::Error::other("its first process does not appear"))
     }
 
     /// Where all that the sandbox writes is found.
@@ -168,21 +172,21 @@ impl Sandbox {
     pub(super) fn cut_power(&mut self) -> Result<(), String> {
         // In namespaces the kernel ends the rest of them together with their init.
         self.signal_supervisor(Signal::KILL);
-        let gone = within(KILL_PATIENCE, || {
+        let gone = within(PATIENCE, || {
             let Ok(left) = self.members() else { return false };
             for stat in &left {
                 signal(stat.into(), Signal::KILL);
             }
             left.is_empty()
         });
-        self.exit_within(KILL_PATIENCE);
+        let gone = gone && (self.started.is_none() || self.exit_within(PATIENCE).is_some());
         if gone { Ok(()) } else { Err("SIGKILL does not end the sandbox".to_owned()) }
     }
 
     /// Kills the supervisor and nothing else.
     pub(super) fn kill_supervisor(&mut self) -> Result<(), String> {
         self.signal_supervisor(Signal::KILL);
-        match self.exit_within(KILL_PATIENCE) {
+        match self.exit_within(PATIENCE) {
             Some(_) => Ok(()),
             None => Err("SIGKILL does not end the supervisor".to_owned()),
         }

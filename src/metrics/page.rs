@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Metric, Readings, Usage};
+use super::histogram::Histogram;
+use super::{Label, Metric, Readings, Usage};
 use crate::tally::{Cause, Sums};
 
 /// A page in the making: the recorder's text, and ours after it.
@@ -51,6 +52,27 @@ impl<'a> Page<'a> {
         self.one(Metric::ChildStartTime, child.start_time);
     }
 
+    /// All histograms; those of one family stand together.
+    pub(super) fn histograms(&mut self, all: &[(Metric, Vec<&'static str>, Histogram)]) {
+        let mut last = None;
+        for (metric, words, histogram) in all {
+            if last.replace(*metric) != Some(*metric) {
+                self.head(*metric);
+            }
+            let (name, shown) = (metric.family().name, histogram.shown());
+            let labels = self.labels(*metric, words);
+            let bounds = shown.buckets.iter().map(|(bound, count)| (bound.to_string(), *count));
+            for (bound, count) in bounds.chain([("+Inf".to_owned(), shown.count)]) {
+                let mut labels = labels.clone();
+                labels.push(format!("le=\"{bound}\""));
+                self.line(format_args!("{name}_bucket{} {count}", braced(&labels)));
+            }
+            let labels = braced(&labels);
+            self.line(format_args!("{name}_sum{labels} {}", shown.sum));
+            self.line(format_args!("{name}_count{labels} {}", shown.count));
+        }
+    }
+
     pub(super) fn into_text(self) -> String {
         self.text
     }
@@ -71,28 +93,29 @@ impl<'a> Page<'a> {
     }
 
     /// One line; `word` is the value of the family's label besides `service`.
-    fn sample(&mut self, metric: Metric, word: Option<&str>, value: f64) {
-        let family = metric.family();
-        let mut word = word.into_iter();
-        let pairs: Vec<String> = family
-            .labels
-            .iter()
-            .map(|label| {
-                let service = *label == super::Label::Service;
-                let value = if service { self.service } else { word.next().unwrap_or_default() };
-                format!("{}=\"{}\"", label.key(), escape(value))
-            })
-            .collect();
-        if pairs.is_empty() {
-            self.line(format_args!("{} {value}", family.name));
-        } else {
-            self.line(format_args!("{}{{{}}} {value}", family.name, pairs.join(",")));
-        }
+    fn sample(&mut self, metric: Metric, word: Option<&'static str>, value: f64) {
+        let labels = braced(&self.labels(metric, word.as_slice()));
+        self.line(format_args!("{}{labels} {value}", metric.family().name));
+    }
+
+    /// The family's labels; `words` are the values without `service`.
+    fn labels(&self, metric: Metric, words: &[&str]) -> Vec<String> {
+        let mut words = words.iter().copied();
+        let pair = |label: &Label| {
+            let is_service = *label == Label::Service;
+            let value = if is_service { self.service } else { words.next().unwrap_or_default() };
+            format!("{}=\"{}\"", label.key(), escape(value))
+        };
+        metric.family().labels.iter().map(pair).collect()
     }
 
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
         writeln!(self.text, "{line}").expect("writing to a string does not fail");
     }
+}
+
+fn braced(labels: &[String]) -> String {
+    if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) }
 }
 
 fn escape(value: &str) -> String {

@@ -311,7 +311,7 @@ const fn histogram(
     buckets: &'static [f64],
     help: &'static str,
 ) -> Family {
-    Family { buckets, ..Family::new(Kind::Histogram, name, labels, help) }
+    Family { buckets, ..Family::new(Kind::Histogram, name, labels, help).on_page() }
 }
 
 const LAG: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0];

@@ -3,6 +3,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use super::*;
+use crate::process::testing::{alone, anonymous_kb};
 use crate::report::tests::service;
 
 /// A page as it is right after the start, with everything known.
@@ -130,4 +131,19 @@ fn the_metrics_page_of_the_documentation_is_current() {
     }
     let written = std::fs::read_to_string(path).unwrap_or_default();
     assert!(written == current, "docs/metrics.md is stale: run UPDATE_DOCS=1 cargo test");
+}
+
+#[test]
+fn what_is_observed_takes_no_memory() {
+    alone(|| {
+        let metrics = Metrics::new(&service());
+        let observe = |times| {
+            (0..times).for_each(|_| metrics.observe(Metric::LoopLag, &[], Duration::ZERO));
+        };
+        observe(1);
+        let before = anonymous_kb();
+        observe(100_000);
+        let after = anonymous_kb();
+        assert!(after <= before + 64, "{before} KB, then {after} KB");
+    });
 }

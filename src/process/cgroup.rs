@@ -124,7 +124,7 @@ pub(super) fn place(cgroups: &str, mountinfo: &str, controller: &str) -> Option<
         // A container may see only its own part of the hierarchy.
         let below = Path::new(group).strip_prefix(root).ok()?;
         // What is above our namespace's root is out of sight.
-        let in_sight = !below.components().any(|part| part == Component::ParentDir);
+        let in_sight = below.components().all(|part| matches!(part, Component::Normal(_)));
         (is_it && in_sight).then(|| Path::new(mount).join(below))
     })
 }
@@ -162,6 +162,8 @@ mod tests {
         let cgroups = "9:pids:/a\n4:cpu,memory:/docker/c1/b\n1:name=systemd:/\n0::/u/v\n";
         let placed = |controller| place(cgroups, mounts, controller);
         assert_eq!(placed("memory"), Some(PathBuf::from("/sys/fs/cgroup/memory/b")));
+        let torn = "0::/a w    /x = 3 1 0:27 / /m - cgroup2 c rw";
+        assert_eq!(place(torn, torn, ""), None, "it would be outside of the mount");
         assert_eq!(placed("pids"), Some(PathBuf::from("/sys/fs/cgroup/pids/a")));
         assert_eq!(placed(""), Some(PathBuf::from("/sys/fs/cgroup/unified/u/v")));
         assert_eq!(placed("cpuset"), None);

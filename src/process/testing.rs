@@ -66,6 +66,13 @@ pub(crate) fn with_free_descriptors<T>(free: u64, body: impl FnOnce() -> T) -> T
     result
 }
 
+/// What this process has in memory that is no file's, in KB; nobody else's if it is alone.
+pub(crate) fn anonymous_kb() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("we live");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a line");
+    line.trim().trim_end_matches(" kB").parse().expect("a number of KB")
+}
+
 fn again(body: impl FnOnce(), argv: impl FnOnce(String, String) -> Vec<String>) {
     if std::env::var_os(ALONE).is_some() {
         return body();

@@ -58,25 +58,25 @@ impl ExprVisitor for Visitor<'_> {
     type Error = std::convert::Infallible;
 
     fn pre_visit(&mut self, expr: &Expr) -> Result<bool, Self::Error> {
-        let selector = match expr {
-            Expr::VectorSelector(selector) => selector,
-            Expr::MatrixSelector(range) => &range.vs,
-            _ => {
-                if let Some(modifier) = modifier(expr) {
-                    self.known_labels(&modifier.labels().labels);
-                }
-                return Ok(true);
-            }
-        };
-        match self.check {
-            Check::Names => self.names(selector, matches!(expr, Expr::MatrixSelector(_))),
-            Check::Targets => self.targets(selector),
+        if let Expr::VectorSelector(selector) = expr {
+            self.selector(selector, false);
+        } else if let Expr::MatrixSelector(range) = expr {
+            self.selector(&range.vs, true);
+        } else if let Some(modifier) = modifier(expr) {
+            self.known_labels(&modifier.labels().labels);
         }
         Ok(true)
     }
 }
 
 impl Visitor<'_> {
+    fn selector(&mut self, selector: &VectorSelector, in_range: bool) {
+        match self.check {
+            Check::Names => self.names(selector, in_range),
+            Check::Targets => self.targets(selector),
+        }
+    }
+
     fn names(&mut self, selector: &VectorSelector, in_range: bool) {
         let name = selector.name.as_deref().unwrap_or_default();
         let foreign = FOREIGN_SERIES.iter().find(|(foreign, _)| *foreign == name);

@@ -25,6 +25,7 @@ mod shutdown;
 mod sick;
 mod signals;
 mod startup;
+mod status_command;
 mod support;
 mod takeover;
 mod terminal;
