@@ -1,8 +1,8 @@
 """A machine of its own for Docker: namespaces whose first program keeps a dockerd running.
 
 That program does for dockerd what systemd does for it on a server, and what Docker keeps outside of
-its data lies in memory, as /run does. So killing that one program is a power cut for the daemon, its
-helpers and all containers at once, and leaves no process and no mount behind. The daemon makes
+its data lies in memory, as /run does. So killing that one program is a power cut for the daemon,
+its helpers and all containers at once, and leaves no process and no mount behind. The daemon makes
 neither bridges nor firewall rules: containers use the network of the host.
 
 This does not know what is tested: `run` does.
@@ -125,10 +125,15 @@ class Machine:
     def process_of(self, pid):
         """The process that has this pid in the machine."""
         def has_it(process):
-            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            try:
+                lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            except OSError:
+                return False
             pids = next(line.split()[1:] for line in lines if line.startswith("NSpid:"))
             return pids[1:2] == [str(pid)]
-        return next(process for process in self.tree() if has_it(process))
+        found = next(filter(has_it, self.tree()), None)
+        check(found, f"the machine has no process {pid}")
+        return found
 
     def cgroups(self):
         """Its folders in the tree of cgroups, or with version 1 in each of the trees."""
