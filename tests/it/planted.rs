@@ -61,7 +61,7 @@ fn a_loop_that_hangs_is_told_by_livez_and_no_longer_feeds_the_watchdog() {
         .env("WATCHDOG_USEC", "200000");
     let mut rekindle = world.start(command);
     rekindle.wait_up();
-    served_by(&rekindle, port);
+    let child = served_by(&rekindle, port);
     let fed = || systemd.told().matches("WATCHDOG=1").count();
     rekindle.wait("the watchdog is fed", || fed() >= 3);
     assert_eq!(rekindle.get("/livez").expect("an answer").status, 200);
@@ -78,6 +78,7 @@ fn a_loop_that_hangs_is_told_by_livez_and_no_longer_feeds_the_watchdog() {
     assert_eq!(fed(), hungry, "five pings are missing");
     rekindle.signal(Signal::KILL);
     rekindle.wait_exit();
+    wait_until("the child has died with it", || !processes::is_alive(child));
     let row = Fault {
         part: Part::Ours,
         fault: "the supervision loop hangs",
