@@ -153,6 +153,10 @@ pub fn find_control_socket(
     {
         return Ok(path);
     }
+    if name.is_none() && env.runtime_directory.is_some() {
+        // That is where ours would be: nobody else is asked in its place.
+        return Err(PathError::NotFound { name: None, looked });
+    }
     let roots = [Some(env.run.clone()), env.user_root(), Some(env.var_lib.clone())];
     let roots: Vec<_> = roots.into_iter().flatten().collect();
     if let Some(name) = name {
@@ -357,6 +361,9 @@ mod tests {
         let _unit = open(&unit.join(SOCKET));
         env.runtime_directory = Some(unit.clone());
         assert_eq!(find_control_socket(Some("gateway"), None, &env), Ok(unit.join(SOCKET)));
+        std::fs::remove_file(unit.join(SOCKET)).unwrap();
+        let nobody = PathError::NotFound { name: None, looked: vec![unit] };
+        assert_eq!(find_control_socket(None, None, &env), Err(nobody), "no neighbour is asked");
     }
 
     #[test]
