@@ -129,7 +129,10 @@ fn setting(line: &str) -> Option<Setting> {
 fn is_shown(text: &str, sources: &Sources) -> bool {
     let settings = sources.settings.iter().filter_map(|setting| setting.text.as_ref());
     let program = sources.command.first();
+    // The service's name is made of it: what no name may hold is a dash there.
+    let name = program.map(|program| program.replace(|c: char| !c.is_alphanumeric(), "-"));
     settings.chain(program).any(|text| without_secrets(text).contains(SECRET))
+        || name.is_some_and(|name| name.contains(SECRET))
         || document::parse(text).is_ok_and(|root| is_shown_in(&root, &mut Vec::new()))
 }
 
