@@ -258,9 +258,14 @@ impl Driver {
         if self.core.state() != State::Healthy || self.reporter.is_drilling() {
             return;
         }
-        self.reporter.drill_began(fault);
-        // ESRCH: it has ended by itself, and that is the drill then.
-        self.tree.borrow().break_main(fault).ok();
+        let broken = self.tree.borrow().break_main(fault);
+        match broken {
+            // ESRCH: it has ended by itself, and that is the drill then.
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {
+                self.reporter.drill_began(self.clock.now(), fault);
+            }
+            Err(errno) => self.reporter.note(&Note::DrillFailed { fault, why: errno.to_string() }),
+        }
     }
 
     fn tick_if_due(&mut self) {

@@ -42,6 +42,9 @@ pub struct Reporter {
     status: Status,
     /// How long a launch may take to come up.
     startup_timeout: Duration,
+    /// A probe that was asked for before a drill broke the service may still pass for so long.
+    drill_patience: Duration,
+    drill_shows_by: Moment,
     /// A recovery may take so long.
     objective: Option<Duration>,
     has_readiness: bool,
@@ -76,6 +79,11 @@ impl Reporter {
             idle: Duration::ZERO,
             since_boot: (Moment::ZERO, Duration::ZERO),
             startup_timeout: service.policy.startup_timeout,
+            drill_patience: service
+                .policy
+                .liveness
+                .map_or(Duration::ZERO, |probe| probe.period + probe.timeout),
+            drill_shows_by: Moment::ZERO,
             objective: service.recovery_objective,
             has_readiness: service.policy.readiness.is_some(),
             blind: BTreeSet::new(),
@@ -174,6 +182,9 @@ impl Reporter {
             "{role} probe after {}: {detail}",
             human(took)
         );
+        if (role, verdict) == (Role::Liveness, Verdict::Pass) {
+            self.drill_came_to_nothing(now);
+        }
         let answer = Answer { at: now, result: verdict.label(), detail, took, failures, passed };
         self.status.probes.insert(role.label(), answer);
         self.publish();
@@ -220,8 +231,9 @@ impl Reporter {
     }
 
     /// A drill breaks the service now.
-    pub fn drill_began(&mut self, fault: DrillFault) {
+    pub fn drill_began(&mut self, now: Moment, fault: DrillFault) {
         self.status.drill = Some(fault);
+        self.drill_shows_by = now + self.drill_patience;
         self.status.tally.drill();
         self.metrics.set(Metric::DrillActive, &[], 1.0);
         let word = fault.label();
@@ -231,12 +243,22 @@ impl Reporter {
 
     fn drill_ended(&mut self, now: Moment, result: DrillResult) {
         let Some(fault) = self.status.drill.take() else { return };
+        self.status.tally.drill_is_over();
         let (word, success) = (result.label(), result == DrillResult::Success);
         self.metrics.set(Metric::DrillActive, &[], 0.0);
         self.metrics.add(Metric::Drills, &[word], 1);
         self.set_time(now, Metric::LastDrill, &[], Some(now));
         self.metrics.set(Metric::LastDrillSuccess, &[], flag(success));
         tracing::info!(service = self.name(), result = word, "the drill ({fault}) is over: {word}");
+    }
+
+    /// It passes long after a drill has broken it: somebody has mended it, and the next outage is
+    /// a real one.
+    fn drill_came_to_nothing(&mut self, now: Moment) {
+        if self.status.tally.expects_drill() && now > self.drill_shows_by {
+            tracing::warn!(service = self.name(), "the drill broke nothing: it still serves");
+            self.drill_ended(now, DrillResult::Aborted);
+        }
     }
 
     /// What the tally made of a fact.

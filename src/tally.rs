@@ -221,8 +221,18 @@ impl Tally {
     }
 
     /// A drill breaks the service now.
-    pub fn drill(&mut self) {
+    pub const fn drill(&mut self) {
         self.drilled = true;
+    }
+
+    /// Whether what a drill has broken is still to show.
+    pub const fn expects_drill(&self) -> bool {
+        self.drilled
+    }
+
+    /// The drill is over: a later outage is not its.
+    pub const fn drill_is_over(&mut self) {
+        self.drilled = false;
     }
 
     /// The sums until `now`.

@@ -18,17 +18,14 @@ pub(crate) fn short_line(text: &str, most: usize) -> String {
     line
 }
 
-/// `text` without what is secret if it is a URL: user and password, and the query.
+/// `text` without what is secret if it is, or was meant to be, a URL: user and password, and the
+/// query.
 pub(crate) fn without_secrets(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let (rest, query) = match rest.split_once('?') {
-        Some((rest, _)) => (rest, "?…"),
-        None => (rest, ""),
-    };
-    match rest.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://…@{host}{query}"),
-        None => format!("{scheme}://{rest}{query}"),
-    }
+    let (scheme, rest) = text.find("://").map_or(("", text), |at| text.split_at(at + 3));
+    // The password may hold a question mark: first the user.
+    let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("…@", rest));
+    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?…"));
+    format!("{scheme}{user}{rest}{query}")
 }
 
 #[cfg(test)]
@@ -49,7 +46,11 @@ mod tests {
             ("http://u:s3cret@[::1]:99999/a?token=s3cret", "http://…@[::1]:99999/a?…"),
             ("http://u:s3@cret@x", "http://…@x"),
             ("http://127.0.0.1:1/health", "http://127.0.0.1:1/health"),
-            ("no URL?", "no URL?"),
+            ("http://u:s3?cret@x/", "http://…@x/"),
+            ("u:s3cret@127.0.0.1:1/?token=s3cret", "…@127.0.0.1:1/?…"),
+            ("//u:s3cret@x", "…@x"),
+            ("127.0.0.1:1/health?token=s3cret", "127.0.0.1:1/health?…"),
+            ("no URL", "no URL"),
         ] {
             assert_eq!(without_secrets(url), shown);
         }

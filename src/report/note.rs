@@ -12,7 +12,7 @@ use super::remembering::Remembering;
 use crate::metrics::{Metric, Metrics};
 use crate::output::Stream;
 use crate::status::human;
-use crate::supervisor::{Program, Signal};
+use crate::supervisor::{DrillFault, Program, Signal};
 
 /// Something that an edge saw or did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -139,6 +139,13 @@ pub enum Note {
         /// Why not, and the way out.
         text: String,
     },
+    /// A drill could not break the service.
+    DrillFailed {
+        /// What it was to do.
+        fault: DrillFault,
+        /// The system's reason.
+        why: String,
+    },
     /// A signal did not reach a living process of the tree.
     Undelivered {
         /// Which signal.
@@ -235,6 +242,7 @@ impl Note {
             | Self::OutputDropped { .. }
             | Self::LaunchFailed { .. }
             | Self::Undelivered { .. }
+            | Self::DrillFailed { .. }
             | Self::StateWriteFailed { .. }
             | Self::LaunchDegraded { .. } => Level::WARN,
             Self::LeftBehind { .. } | Self::ThreadPanicked { .. } => Level::ERROR,
@@ -313,6 +321,9 @@ impl fmt::Display for Note {
                 write!(f, "{program}: {text}")
             }
             Self::Undelivered { signal, text } => write!(f, "cannot send {signal} to {text}"),
+            Self::DrillFailed { fault, why } => {
+                write!(f, "cannot break the service for a drill ({fault}): {why}")
+            }
             Self::StateWriteFailed { error } => {
                 write!(f, "cannot write to the state directory, healing goes on: {error}")
             }

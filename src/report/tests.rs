@@ -428,6 +428,31 @@ fn ready_means_healthy_and_passed_by_the_readiness_probe_if_there_is_one() {
 }
 
 #[test]
+fn a_drill_that_broke_nothing_is_over_and_the_next_crash_is_real() {
+    let mut rig = rig(&service());
+    let passes = |rig: &mut Rig, second: u64| {
+        let took = Duration::from_millis(1);
+        rig.reporter.probe_answered(at(second * 1000), Role::Liveness, Verdict::Pass, took, "");
+    };
+    for fact in [Fact::Healthy { id: Incarnation(1), settles: true }, Fact::Settled] {
+        rig.reporter.fact(at(1), &fact);
+    }
+    rig.reporter.drill_began(at(10_000), DrillFault::Hang);
+    passes(&mut rig, 11);
+    assert!(rig.reporter.is_drilling(), "this probe was asked for before");
+    passes(&mut rig, 100);
+    assert!(!rig.reporter.is_drilling());
+    assert!(
+        (rig.value("rekindle_drills_total{service=\"gateway\",result=\"aborted\"}") - 1.0).abs()
+            < 1e-9
+    );
+    let exit = Exit::Signal(9);
+    rig.reporter.fact(at(200_000), &Fact::Exited { id: Incarnation(1), exit, expected: false });
+    let incidents = "rekindle_incidents_total{service=\"gateway\",cause=\"crash\"}";
+    assert!((rig.value(incidents) - 1.0).abs() < 1e-9);
+}
+
+#[test]
 fn a_turn_of_the_loop_is_measured_and_its_next_one_watched() {
     let mut rig = rig(&service());
     rig.reporter.loop_turned(at(1), Duration::from_millis(20));

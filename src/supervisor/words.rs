@@ -221,7 +221,7 @@ words! {
         Success => "success",
         /// It was healed too late.
         Failure => "failure",
-        /// The service was stopped meanwhile.
+        /// The service was stopped meanwhile, or nothing was broken.
         Aborted => "aborted",
     }
 }
