@@ -310,12 +310,7 @@ impl fmt::Display for Note {
                 write!(f, "dropping output: {} is not being read", stream.label())
             }
             Self::OutputDropped { stream, bytes, log_lines } => {
-                let (size, stream) = (size(*bytes), stream.label());
-                write!(f, "dropped {size} of the child's output")?;
-                if *log_lines > 0 {
-                    write!(f, " and {log_lines} lines of this log")?;
-                }
-                write!(f, ": {stream} was not being read")
+                tell_dropped(f, *stream, *bytes, *log_lines)
             }
             Self::LaunchFailed { program, text } | Self::LaunchDegraded { program, text } => {
                 write!(f, "{program}: {text}")
@@ -334,6 +329,19 @@ impl fmt::Display for Note {
             Self::HupIgnored => f.write_str("HUP has no effect: restart to change the settings"),
         }
     }
+}
+
+fn tell_dropped(
+    f: &mut fmt::Formatter<'_>,
+    stream: Stream,
+    bytes: u64,
+    log_lines: u64,
+) -> fmt::Result {
+    write!(f, "dropped {} of the child's output", size(bytes))?;
+    if log_lines > 0 {
+        write!(f, " and {log_lines} lines of this log")?;
+    }
+    write!(f, ": {} was not being read", stream.label())
 }
 
 /// A number of bytes for people: `512 B`, `1.2 MB`.
