@@ -8,6 +8,7 @@
 
 pub mod cli;
 pub mod clock;
+pub mod comeback;
 pub mod config;
 pub mod demo;
 pub mod drill;

@@ -78,6 +78,9 @@ impl Routes {
             }
             _ => method_not_allowed(),
         };
+        // Whoever has the method wrong is one and the same on all paths.
+        let is_reading = answer.status() != StatusCode::METHOD_NOT_ALLOWED;
+        let handler = if is_reading { handler } else { Handler::Other };
         let code = handler.codes().iter().find(|code| **code == answer.status().as_str());
         if let Some(code) = code {
             self.metrics.add(Metric::HttpRequests, &[handler.label(), code], 1);

@@ -101,7 +101,7 @@ fn the_routes_answer_with_their_codes() {
     for line in [
         "rekindle_http_requests_total{handler=\"livez\",code=\"200\"} 4",
         "rekindle_http_requests_total{handler=\"readyz\",code=\"503\"} 2",
-        "rekindle_http_requests_total{handler=\"status\",code=\"405\"} 1",
+        "rekindle_http_requests_total{handler=\"other\",code=\"405\"} 2",
         "rekindle_http_requests_total{handler=\"other\",code=\"404\"} 1",
     ] {
         assert!(page.contains(line), "{line}");

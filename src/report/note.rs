@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracing::Level;
 
 use super::remembering::Remembering;
+use crate::comeback::Comeback;
 use crate::metrics::{Metric, Metrics};
 use crate::output::Stream;
 use crate::status::human;
@@ -34,6 +35,8 @@ pub enum Note {
         /// What, and the way out.
         text: String,
     },
+    /// What a start from what is on disk now would come to.
+    OnDisk(Comeback),
     /// HTTP is served.
     Listening {
         /// Where.
@@ -220,9 +223,10 @@ impl Note {
 
     /// INFO: a person may ask for it. WARN: somebody may want to do something. ERROR: we cannot do
     /// our job.
-    const fn level(&self) -> Level {
+    fn level(&self) -> Level {
         match self {
             Self::Remembering(note) => note.level(),
+            Self::OnDisk(found) if *found == Comeback::default() => Level::INFO,
             Self::Started { .. }
             | Self::Ended { .. }
             | Self::Listening { .. }
@@ -244,7 +248,8 @@ impl Note {
             | Self::Undelivered { .. }
             | Self::DrillFailed { .. }
             | Self::StateWriteFailed { .. }
-            | Self::LaunchDegraded { .. } => Level::WARN,
+            | Self::LaunchDegraded { .. }
+            | Self::OnDisk(_) => Level::WARN,
             Self::LeftBehind { .. } | Self::ThreadPanicked { .. } => Level::ERROR,
         }
     }
@@ -257,6 +262,7 @@ impl fmt::Display for Note {
                 write!(f, "rekindle {} supervises {program}", env!("CARGO_PKG_VERSION"))
             }
             Self::Remembering(note) => note.fmt(f),
+            Self::OnDisk(found) => found.fmt(f),
             Self::Ended { code } => write!(f, "rekindle ends with code {code}"),
             Self::ConfigWarning { text } => f.write_str(text),
             Self::Listening { address } => write!(f, "metrics and status at http://{address}"),
