@@ -18,6 +18,7 @@ pub mod fuzzing;
 mod gather;
 pub mod hook;
 pub mod http;
+pub mod incident;
 pub mod log;
 pub mod metrics;
 pub mod notify;

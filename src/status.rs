@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::{self, Clock};
+use crate::incident::Incident;
 use crate::metrics::{Readings, Usage};
 use crate::state::{Beginning, Splay};
 use crate::supervisor::{DrillFault, Moment, Start, State};
@@ -47,6 +48,10 @@ pub struct Status {
     pub last_exit: Option<LastExit>,
     /// The last incident that is over.
     pub last_incident: Option<Outage>,
+    /// The record of the current outage, as far as it has got.
+    pub incident: Option<Arc<Incident>>,
+    /// The records of the last outages that are over, latest first.
+    pub incidents: Arc<[Arc<Incident>]>,
     /// What a drill has broken, until it is over.
     pub drill: Option<DrillFault>,
     /// The last answer of each probe, by role.
@@ -224,6 +229,8 @@ impl Status {
             next_attempt: None,
             last_exit: None,
             last_incident: None,
+            incident: None,
+            incidents: Arc::default(),
             drill: None,
             probes: BTreeMap::new(),
             counts: Counts::default(),
