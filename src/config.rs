@@ -121,6 +121,8 @@ pub struct Service {
     pub boot_hook: Option<BootHook>,
     /// The `repair` command and how long it may take.
     pub repair: Option<Command>,
+    /// The `capture` command and how long it may take.
+    pub capture: Option<Command>,
     /// What to probe for each role.
     pub probes: Probes,
     /// What a stranger on the probed port means.

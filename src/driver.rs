@@ -8,6 +8,7 @@
 //! nothing here writes to stdout, stderr or disk: other threads do.
 
 mod alarm;
+mod capture;
 mod judgement;
 mod launcher;
 mod probers;
@@ -41,6 +42,8 @@ use crate::supervisor::{
 };
 
 use alarm::Alarm;
+pub use capture::Captured;
+use capture::Capturer;
 use launcher::{Launched, Launcher, NotLaunched};
 use probers::{Answered, Probers};
 pub use probers::{Prepare, Prepared, Unprobable, prepare};
@@ -58,6 +61,7 @@ enum News {
     Deaths,
     Answered(Answered),
     Swept(Swept),
+    Captured(Captured),
     Signal(Received),
     StopIsWritten,
     DrillOrdered(DrillFault),
@@ -111,6 +115,7 @@ pub struct Driver {
     port: Option<(PortWatch, Vec<Role>)>,
     launcher: Launcher,
     probers: Probers,
+    capturer: Capturer,
     mark: Mark,
     earlier: Arc<[Record]>,
     /// The launch whose main process lives.
@@ -172,6 +177,12 @@ impl Driver {
                 setup.clock,
                 answered,
             ),
+            capturer: Capturer::new(
+                Arc::clone(&service),
+                setup.mark.clone(),
+                registry.clone(),
+                setup.clock,
+            ),
             registry,
             service,
             mark: setup.mark,
@@ -198,6 +209,7 @@ impl Driver {
         self.feed(Event::Start);
         loop {
             if let Some(outcome) = self.outcome {
+                self.capturer.give_up();
                 self.probers.end().await;
                 return outcome;
             }
@@ -220,6 +232,7 @@ impl Driver {
             () = self.signals.deaths.next() => News::Deaths,
             Some(answered) = self.answers.recv() => News::Answered(answered),
             Some(swept) = self.swept.1.recv() => News::Swept(swept),
+            Some(captured) = self.capturer.next() => News::Captured(captured),
             received = self.signals.orders.next() => News::Signal(received),
             () = stop_order::written(&mut self.stop) => News::StopIsWritten,
             Some(fault) = self.drills.recv() => News::DrillOrdered(fault),
@@ -242,6 +255,7 @@ impl Driver {
             News::Deaths => self.bury(),
             News::Answered(answered) => self.answered(&answered),
             News::Swept(swept) => self.swept(&swept),
+            News::Captured(captured) => self.captured(&captured),
             News::Signal(Received::Stop) => self.stop_requested(),
             News::StopIsWritten => self.carry_out_stop(),
             News::Signal(Received::Forward(signal)) => self.feed(Event::SignalReceived(signal)),
@@ -319,6 +333,11 @@ impl Driver {
                     self.oom_kills.look();
                 }
                 self.probers.ask(id, role, probe, &self.tree);
+            }
+            Action::Capture(id) => {
+                if let Some(main) = self.tree.borrow().main() {
+                    self.capturer.look(id, main.pid);
+                }
             }
             Action::CheckPort(id) => {
                 let holder = self.who_holds_the_port();

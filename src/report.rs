@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Service;
+use crate::driver::Captured;
 use crate::metrics::{LaunchKind, Metric, Metrics};
 use crate::notify::Notify;
 use crate::state::{Beginning, Keeper};
@@ -218,6 +219,17 @@ impl Reporter {
     /// How often the loop must turn at least, for the service manager's sake.
     pub fn watchdog_period(&self) -> Option<Duration> {
         self.notify.period()
+    }
+
+    /// The capture command has looked at the child.
+    pub fn captured(&self, captured: &Captured) {
+        let Captured { result, took, output, .. } = captured;
+        let (took, bytes) = (human(*took), output.len());
+        tracing::info!(
+            service = self.name(),
+            bytes,
+            "the capture command ended with {result} after {took}"
+        );
     }
 
     /// An edge has something to tell.

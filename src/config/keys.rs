@@ -353,6 +353,17 @@ pub const KEYS: &[Key] = &[
     key("service.NAME.repair_timeout", Duration, "`repair` is killed after this.")
         .default(r#""5m""#),
     key(
+        "service.NAME.capture",
+        List("texts"),
+        "Command that is run when the child hangs, before it is taken down: to dump its stack or \
+         heap, say. \
+         It runs as the child does, and `REKINDLE_PID` is the child's main process. What it writes \
+         is kept with the incident; nothing that it starts outlives it.",
+    )
+    .example(r#"["sh", "-c", "cat /proc/$REKINDLE_PID/stack /proc/$REKINDLE_PID/wchan"]"#),
+    key("service.NAME.capture_timeout", Duration, "`capture` is killed after this.")
+        .default(r#""10s""#),
+    key(
         "service.NAME.env",
         Table("texts"),
         "Environment variables of the child, on top of the others. \

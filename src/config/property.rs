@@ -24,6 +24,7 @@ const SECRET: &str = "S3-CR3T";
 const HIDDEN: &[&str] = &[
     "service.NAME.command",
     "service.NAME.repair",
+    "service.NAME.capture",
     "service.NAME.env",
     "service.NAME.probe.ROLE.exec",
     "service.NAME.probe.ROLE.headers",
@@ -187,10 +188,13 @@ fn assert_valid(config: &Config) {
     }
     assert!(service.boot_hook.as_ref().is_none_or(|hook| hook.path.is_absolute()));
     assert_eq!(service.boot_hook.is_some(), service.policy.hook.is_some());
-    if let Some(repair) = &service.repair {
-        assert_program(&repair.argv);
+    for program in service.repair.iter().chain(&service.capture) {
+        assert_program(&program.argv);
     }
-    assert_eq!(service.repair.as_ref().map(|repair| repair.timeout), service.policy.repair);
+    let timeout =
+        |program: &Option<crate::config::Command>| program.as_ref().map(|program| program.timeout);
+    assert_eq!(timeout(&service.repair), service.policy.repair);
+    assert_eq!(timeout(&service.capture), service.policy.capture);
     assert_span(service.recovery_objective.unwrap_or(YEAR));
     assert_probes(service);
     assert_policy(&service.policy);

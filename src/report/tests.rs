@@ -32,6 +32,7 @@ pub(crate) fn service() -> Service {
         stop_signal: 15,
         boot_hook: None,
         repair: None,
+        capture: None,
         probes: config::Probes::default(),
         impostor: config::ImpostorMode::Auto,
         boot_splay: Duration::ZERO,
@@ -39,6 +40,7 @@ pub(crate) fn service() -> Service {
         policy: Policy {
             hook: None,
             first_delay: Duration::ZERO,
+            capture: None,
             repair: None,
             startup: Some(probe),
             startup_timeout: Duration::from_mins(10),

@@ -30,6 +30,8 @@ pub struct Policy {
     pub stop_timeout: Duration,
     /// The same for a child that is being healed.
     pub unhealthy_stop_timeout: Duration,
+    /// How long `capture` may look at a child that is to be healed before it is asked to end.
+    pub capture: Option<Duration>,
     /// Whether an exit is followed by another launch.
     pub restart: RestartPolicy,
     /// What particular exit codes mean; the first match holds.

@@ -1,0 +1,163 @@
+//! A look at a child that hangs, before it is taken down: runs the `capture` command beside the
+//! loop and brings back what it wrote.
+//!
+//! It only looks: what is done to the child is up to the command. Nothing of it outlives it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+
+use super::launcher::words;
+use crate::clock::Clock;
+use crate::config::Service;
+use crate::process::env::{self, Sources};
+use crate::process::run::{self, Ran};
+use crate::process::{Launchable, Mark, Registry, Sink, user};
+use crate::supervisor::Incarnation;
+
+/// It may write so much, into memory. What it writes beyond fails.
+const MOST_WRITTEN: u64 = 1024 * 1024;
+
+/// So much of the end of it is kept.
+const KEPT: u64 = 64 * 1024;
+
+/// What a capture command did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Captured {
+    /// The launch that it looked at.
+    pub id: Incarnation,
+    /// How it ended.
+    pub result: String,
+    /// After how long.
+    pub took: Duration,
+    /// The last 64 KiB of what it wrote.
+    pub output: Vec<u8>,
+}
+
+/// Runs the capture command of one service.
+pub(super) struct Capturer {
+    service: Arc<Service>,
+    mark: Mark,
+    registry: Registry,
+    clock: Clock,
+    done: (UnboundedSender<Captured>, UnboundedReceiver<Captured>),
+    looking: Option<JoinHandle<()>>,
+}
+
+impl Capturer {
+    pub(super) fn new(service: Arc<Service>, mark: Mark, registry: Registry, clock: Clock) -> Self {
+        Self { service, mark, registry, clock, done: unbounded_channel(), looking: None }
+    }
+
+    /// The next look that is over.
+    pub(super) async fn next(&mut self) -> Option<Captured> {
+        self.done.1.recv().await
+    }
+
+    /// Gives up a look, if one is taken: what it has started is killed.
+    pub(super) fn give_up(&mut self) {
+        self.looking.take().inspect(JoinHandle::abort);
+    }
+
+    /// Has a look taken at the process `pid` of a launch; the answer comes as news.
+    pub(super) fn look(&mut self, id: Incarnation, pid: u32) {
+        self.give_up();
+        let Some(command) = &self.service.capture else { return };
+        let timeout = command.timeout;
+        let prepared = self.prepare(&command.argv, pid);
+        let (mark, registry) = (self.mark.clone(), self.registry.clone());
+        let (clock, done) = (self.clock, self.done.0.clone());
+        self.looking = Some(tokio::task::spawn_local(async move {
+            let began = clock.now();
+            let (result, output) = match prepared {
+                Ok((program, written)) => {
+                    let result = told(&run::run(program, timeout, &mark, &registry).await);
+                    (result, last_of(&written).unwrap_or_default())
+                }
+                Err(why) => (why, Vec::new()),
+            };
+            let took = clock.now().since(began);
+            // The receiver lives as long as the loop.
+            done.send(Captured { id, result, took, output }).ok();
+        }));
+    }
+
+    /// The command, as whom and with what the child runs, and where it writes to.
+    fn prepare(&self, argv: &[String], pid: u32) -> Result<(Launchable, OwnedFd), String> {
+        let context = &self.service.context;
+        let identity = user::resolve(context.user.as_deref(), context.group.as_deref())
+            .map_err(|error| error.to_string())?;
+        let sources = Sources {
+            context,
+            identity: identity.as_ref(),
+            pumped: true,
+            handed_over: &[],
+            mark: &self.mark,
+        };
+        let (mut env, _) = env::environment(sources).map_err(|error| error.to_string())?;
+        env.insert("REKINDLE_SERVICE".into(), self.service.name.clone().into());
+        env.insert("REKINDLE_PID".into(), pid.to_string().into());
+        let (written, ends) = paper().map_err(|error| format!("no place to write: {error}"))?;
+        let [stdout, stderr] = ends.map(Sink::To);
+        let program = Launchable {
+            stdout,
+            stderr,
+            ..Launchable::in_context(words(argv), context, identity, env)
+        };
+        Ok((program, written))
+    }
+}
+
+fn told(ran: &Ran) -> String {
+    match ran {
+        Ran::Exited(exit) => exit.to_string(),
+        Ran::TimedOut => "timeout".to_owned(),
+        Ran::CannotStart(error) => error.to_string(),
+    }
+}
+
+/// A file in memory that cannot grow beyond what may be written, and two ends to write to it.
+fn paper() -> io::Result<(OwnedFd, [OwnedFd; 2])> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let paper = rustix::fs::memfd_create("rekindle-capture", flags)?;
+    rustix::fs::ftruncate(&paper, MOST_WRITTEN)?;
+    rustix::fs::fcntl_add_seals(&paper, SealFlags::GROW | SealFlags::SHRINK)?;
+    // They share one position, so that what is written through both comes in order.
+    let ends = [paper.try_clone()?, paper.try_clone()?];
+    Ok((paper, ends))
+}
+
+/// The end of what was written.
+fn last_of(paper: &OwnedFd) -> io::Result<Vec<u8>> {
+    let written = rustix::fs::tell(paper)?;
+    let from = written.saturating_sub(KEPT);
+    let mut bytes = vec![0; usize::try_from(written - from).unwrap_or_default()];
+    let read = rustix::io::pread(paper, &mut bytes, from)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_what_was_written_is_kept_and_more_than_may_be_is_refused() {
+        let (paper, [stdout, stderr]) = paper().expect("memory");
+        let [mut stdout, mut stderr] = [stdout, stderr].map(File::from);
+        stdout.write_all(b"one ").expect("there is room");
+        stderr.write_all(b"two").expect("there is room");
+        assert_eq!(last_of(&paper).expect("readable"), b"one two");
+        let flood = vec![b'x'; usize::try_from(MOST_WRITTEN).expect("fits")];
+        stdout.write_all(&flood).expect_err("there is no room for all of it");
+        assert_eq!(last_of(&paper).expect("readable").len() as u64, KEPT);
+    }
+}
