@@ -42,8 +42,7 @@ use crate::supervisor::{
 };
 
 use alarm::Alarm;
-pub use capture::Captured;
-use capture::Capturer;
+use capture::{Captured, Capturer};
 use launcher::{Launched, Launcher, NotLaunched};
 use probers::{Answered, Probers};
 pub use probers::{Prepare, Prepared, Unprobable, prepare};

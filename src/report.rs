@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Service;
-use crate::driver::Captured;
+use crate::incident::Capture;
 use crate::metrics::{LaunchKind, Metric, Metrics};
 use crate::notify::Notify;
 use crate::state::{Beginning, Keeper};
@@ -222,9 +222,9 @@ impl Reporter {
     }
 
     /// The capture command has looked at the child.
-    pub fn captured(&self, captured: &Captured) {
-        let Captured { result, took, output, .. } = captured;
-        let (took, bytes) = (human(*took), output.len());
+    pub fn captured(&self, capture: &Capture) {
+        let Capture { result, took_seconds, output } = capture;
+        let (took, bytes) = (human(Duration::from_secs_f64(*took_seconds)), output.len());
         tracing::info!(
             service = self.name(),
             bytes,

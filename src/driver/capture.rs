@@ -6,7 +6,6 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -15,6 +14,7 @@ use tokio::task::JoinHandle;
 use super::launcher::words;
 use crate::clock::Clock;
 use crate::config::Service;
+use crate::incident::Capture;
 use crate::process::env::{self, Sources};
 use crate::process::run::{self, Ran};
 use crate::process::{Launchable, Mark, Registry, Sink, user};
@@ -26,17 +26,12 @@ const MOST_WRITTEN: u64 = 1024 * 1024;
 /// So much of the end of it is kept.
 const KEPT: u64 = 64 * 1024;
 
-/// What a capture command did.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Captured {
-    /// The launch that it looked at.
-    pub id: Incarnation,
-    /// How it ended.
-    pub result: String,
-    /// After how long.
-    pub took: Duration,
-    /// The last 64 KiB of what it wrote.
-    pub output: Vec<u8>,
+/// A look that is over.
+pub(super) struct Captured {
+    /// The launch that it was about.
+    pub(super) id: Incarnation,
+    /// What came of it.
+    pub(super) capture: Capture,
 }
 
 /// Runs the capture command of one service.
@@ -81,9 +76,11 @@ impl Capturer {
                 }
                 Err(why) => (why, Vec::new()),
             };
-            let took = clock.now().since(began);
+            let took_seconds = clock.now().since(began).as_secs_f64();
+            let output = String::from_utf8_lossy(&output).into_owned();
+            let capture = Capture { result, took_seconds, output };
             // The receiver lives as long as the loop.
-            done.send(Captured { id, result, took, output }).ok();
+            done.send(Captured { id, capture }).ok();
         }));
     }
 

@@ -16,7 +16,7 @@ const DEATHS_PER_TURN: usize = 1024;
 
 impl Driver {
     pub(super) fn captured(&mut self, captured: &Captured) {
-        self.reporter.captured(captured);
+        self.reporter.captured(&captured.capture);
         self.feed(Event::Captured(captured.id));
     }
 

@@ -433,10 +433,10 @@ pub(super) static TERRITORIES: [Territory; 8] = [
     Territory::new("hook, startup and liveness probe", policies::everyday, Punctuality::Punctual),
     Territory::new("exit rules, repair, budget", policies::ruled, Punctuality::Punctual),
     Territory::new("strict hook, slow budget", policies::strict, Punctuality::Punctual),
-    Territory::new("probes, capture", policies::looked_at, Punctuality::Punctual),
     Territory::new("readiness probe", policies::ready, Punctuality::Punctual),
     Territory::new("probes, late or suspended once", policies::sleepy, Punctuality::Sleepy(1)),
     Territory::new("hook, late or suspended twice", policies::dozing, Punctuality::Sleepy(2)),
+    Territory::new("probes, capture", policies::looked_at, Punctuality::Punctual),
 ];
 
 mod walks;
