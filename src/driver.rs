@@ -8,6 +8,7 @@
 //! nothing here writes to stdout, stderr or disk: other threads do.
 
 mod alarm;
+mod aside;
 mod capture;
 mod judgement;
 mod launcher;
@@ -42,6 +43,7 @@ use crate::supervisor::{
 };
 
 use alarm::Alarm;
+use aside::Aside;
 use capture::{Captured, Capturer};
 use launcher::{Launched, Launcher, NotLaunched};
 use probers::{Answered, Probers};
@@ -149,6 +151,7 @@ impl Driver {
             .beside(registry.clone())
             .within(setup.cgroup);
         let (answered, answers) = unbounded_channel();
+        let aside = Aside::new(Arc::clone(&service), setup.mark.clone(), registry.clone());
         let mut seed = [0; 8];
         // Without randomness jitter is the same in every run, which harms nobody.
         rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::NONBLOCK).ok();
@@ -176,12 +179,7 @@ impl Driver {
                 setup.clock,
                 answered,
             ),
-            capturer: Capturer::new(
-                Arc::clone(&service),
-                setup.mark.clone(),
-                registry.clone(),
-                setup.clock,
-            ),
+            capturer: Capturer::new(aside, setup.clock),
             registry,
             service,
             mark: setup.mark,

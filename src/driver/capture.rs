@@ -5,19 +5,16 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
-use super::launcher::words;
+use super::aside::Aside;
 use crate::clock::Clock;
-use crate::config::Service;
+use crate::config::Command;
 use crate::incident::Capture;
-use crate::process::env::{self, Sources};
-use crate::process::run::{self, Ran};
-use crate::process::{Launchable, Mark, Registry, Sink, user};
+use crate::process::{Launchable, Sink};
 use crate::supervisor::Incarnation;
 
 /// It may write so much, into memory. What it writes beyond fails.
@@ -36,17 +33,15 @@ pub(super) struct Captured {
 
 /// Runs the capture command of one service.
 pub(super) struct Capturer {
-    service: Arc<Service>,
-    mark: Mark,
-    registry: Registry,
+    aside: Aside,
     clock: Clock,
     done: (UnboundedSender<Captured>, UnboundedReceiver<Captured>),
     looking: Option<JoinHandle<()>>,
 }
 
 impl Capturer {
-    pub(super) fn new(service: Arc<Service>, mark: Mark, registry: Registry, clock: Clock) -> Self {
-        Self { service, mark, registry, clock, done: unbounded_channel(), looking: None }
+    pub(super) fn new(aside: Aside, clock: Clock) -> Self {
+        Self { aside, clock, done: unbounded_channel(), looking: None }
     }
 
     /// The next look that is over.
@@ -62,60 +57,30 @@ impl Capturer {
     /// Has a look taken at the process `pid` of a launch; the answer comes as news.
     pub(super) fn look(&mut self, id: Incarnation, pid: u32) {
         self.give_up();
-        let Some(command) = &self.service.capture else { return };
-        let timeout = command.timeout;
-        let prepared = self.prepare(&command.argv, pid);
-        let (mark, registry) = (self.mark.clone(), self.registry.clone());
-        let (clock, done) = (self.clock, self.done.0.clone());
+        let Some(command) = self.aside.service.capture.clone() else { return };
+        let (aside, clock, done) = (self.aside.clone(), self.clock, self.done.0.clone());
         self.looking = Some(tokio::task::spawn_local(async move {
             let began = clock.now();
-            let (result, output) = match prepared {
-                Ok((program, written)) => {
-                    let result = told(&run::run(program, timeout, &mark, &registry).await);
-                    (result, last_of(&written).unwrap_or_default())
-                }
-                Err(why) => (why, Vec::new()),
-            };
+            let looked = look(&aside, &command, pid).await;
+            let (result, output) = looked.unwrap_or_else(|why| (why, String::new()));
             let took_seconds = clock.now().since(began).as_secs_f64();
-            let output = String::from_utf8_lossy(&output).into_owned();
             let capture = Capture { result, took_seconds, output };
             // The receiver lives as long as the loop.
             done.send(Captured { id, capture }).ok();
         }));
     }
-
-    /// The command, as whom and with what the child runs, and where it writes to.
-    fn prepare(&self, argv: &[String], pid: u32) -> Result<(Launchable, OwnedFd), String> {
-        let context = &self.service.context;
-        let identity = user::resolve(context.user.as_deref(), context.group.as_deref())
-            .map_err(|error| error.to_string())?;
-        let sources = Sources {
-            context,
-            identity: identity.as_ref(),
-            pumped: true,
-            handed_over: &[],
-            mark: &self.mark,
-        };
-        let (mut env, _) = env::environment(sources).map_err(|error| error.to_string())?;
-        env.insert("REKINDLE_SERVICE".into(), self.service.name.clone().into());
-        env.insert("REKINDLE_PID".into(), pid.to_string().into());
-        let (written, ends) = paper().map_err(|error| format!("no place to write: {error}"))?;
-        let [stdout, stderr] = ends.map(Sink::To);
-        let program = Launchable {
-            stdout,
-            stderr,
-            ..Launchable::in_context(words(argv), context, identity, env)
-        };
-        Ok((program, written))
-    }
 }
 
-fn told(ran: &Ran) -> String {
-    match ran {
-        Ran::Exited(exit) => exit.to_string(),
-        Ran::TimedOut => "timeout".to_owned(),
-        Ran::CannotStart(error) => error.to_string(),
-    }
+/// How the command ended, and what it wrote; why it could not be run otherwise.
+async fn look(aside: &Aside, command: &Command, pid: u32) -> Result<(String, String), String> {
+    let pid = [("REKINDLE_PID", pid.to_string())];
+    let program = aside.program(&command.argv, pid)?;
+    let (written, ends) = paper().map_err(|error| format!("no place to write: {error}"))?;
+    let [stdout, stderr] = ends.map(Sink::To);
+    let program = Launchable { stdout, stderr, ..program };
+    let result = aside.run(program, command.timeout).await;
+    let output = last_of(&written).unwrap_or_default();
+    Ok((result, String::from_utf8_lossy(&output).into_owned()))
 }
 
 /// A file in memory that cannot grow beyond what may be written, and two ends to write to it.
