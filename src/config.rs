@@ -14,6 +14,7 @@
 mod document;
 pub mod keys;
 mod load;
+mod notify;
 mod pages;
 mod plan;
 mod policy;
@@ -46,6 +47,8 @@ use crate::supervisor::Policy;
 pub struct Config {
     /// `[supervisor]`.
     pub supervisor: Supervisor,
+    /// `[notify]`.
+    pub notify: Notify,
     /// `[service.NAME]`; exactly one for now.
     pub services: Vec<Service>,
 }
@@ -67,6 +70,26 @@ pub struct Supervisor {
     pub cgroup: CgroupMode,
     /// Whether a drill may break the running service.
     pub drills: bool,
+}
+
+/// `[notify]`: who is told of incidents.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Notify {
+    /// Who gets a document.
+    pub webhook: Option<Webhook>,
+    /// What is run, and how long it may take.
+    pub exec: Option<Command>,
+}
+
+/// Who gets a document by HTTP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Webhook {
+    /// Where; it may hold a secret.
+    pub url: String,
+    /// Headers to send; they may hold secrets.
+    pub headers: BTreeMap<String, String>,
+    /// How long one attempt may take.
+    pub timeout: Duration,
 }
 
 /// `log_level`.

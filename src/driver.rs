@@ -10,6 +10,7 @@
 mod alarm;
 mod aside;
 mod capture;
+mod herald;
 mod judgement;
 mod launcher;
 mod probers;
@@ -27,7 +28,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::clock::{self, Clock};
-use crate::config::Service;
+use crate::config::{Command, Service};
 use crate::http;
 use crate::planted::{self, place};
 use crate::process::kill::Identified;
@@ -45,6 +46,7 @@ use crate::supervisor::{
 use alarm::Alarm;
 use aside::Aside;
 use capture::{Captured, Capturer};
+use herald::Herald;
 use launcher::{Launched, Launcher, NotLaunched};
 use probers::{Answered, Probers};
 pub use probers::{Prepare, Prepared, Unprobable, prepare};
@@ -73,6 +75,8 @@ enum News {
 pub struct Setup {
     /// The service.
     pub service: Service,
+    /// What is run for each incident.
+    pub notify: Option<Command>,
     /// Its clock.
     pub clock: Clock,
     /// Whose mark its processes carry.
@@ -117,6 +121,7 @@ pub struct Driver {
     launcher: Launcher,
     probers: Probers,
     capturer: Capturer,
+    herald: Herald,
     mark: Mark,
     earlier: Arc<[Record]>,
     /// The launch whose main process lives.
@@ -152,6 +157,7 @@ impl Driver {
             .within(setup.cgroup);
         let (answered, answers) = unbounded_channel();
         let aside = Aside::new(Arc::clone(&service), setup.mark.clone(), registry.clone());
+        let herald = Herald::new(aside.clone(), setup.notify, setup.reporter.teller());
         let mut seed = [0; 8];
         // Without randomness jitter is the same in every run, which harms nobody.
         rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::NONBLOCK).ok();
@@ -179,6 +185,7 @@ impl Driver {
                 setup.clock,
                 answered,
             ),
+            herald,
             capturer: Capturer::new(aside, setup.clock),
             registry,
             service,
@@ -207,6 +214,7 @@ impl Driver {
         loop {
             if let Some(outcome) = self.outcome {
                 self.capturer.give_up();
+                self.herald.end().await;
                 self.probers.end().await;
                 return outcome;
             }
@@ -342,6 +350,9 @@ impl Driver {
             }
             Action::Report(fact) => {
                 self.reporter.fact(now, &fact);
+                for incident in self.reporter.fresh_incidents() {
+                    self.herald.tell(&incident);
+                }
                 self.look_into(fact);
             }
             Action::Finish(outcome) => {

@@ -6,6 +6,7 @@
 //!                                         └ facts → report → log, metrics, status → http
 //! ```
 
+pub mod announce;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -8,6 +8,7 @@
 //! Lives on the supervision loop and never blocks: log lines go into a queue, the status is swapped
 //! in, metrics are atomics. It decides nothing and reads no clock but the wall's, to tell times.
 
+mod announcing;
 mod facts;
 mod note;
 mod remembering;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Service;
-use crate::incident::Capture;
+use crate::incident::{Capture, Incident};
 use crate::metrics::{LaunchKind, Metric, Metrics};
 use crate::notify::Notify;
 use crate::state::{Beginning, Keeper};
@@ -26,6 +27,7 @@ use crate::status::{Answer, Shared, Status, began_at, human, since_1970};
 use crate::supervisor::{DrillFault, DrillResult, Fact, Moment, Reason, Role, State, Verdict};
 use crate::tally::{Cause, News};
 
+pub use announcing::Announcing;
 pub use note::{Note, Teller};
 pub use remembering::Remembering;
 
@@ -60,6 +62,8 @@ pub struct Reporter {
     /// When "starting, …" was last said for this launch.
     said_starting: Option<Moment>,
     said_skipped: bool,
+    /// Incidents that somebody is to be told of.
+    fresh: Vec<Arc<Incident>>,
 }
 
 impl Reporter {
@@ -95,6 +99,7 @@ impl Reporter {
             stop_began: None,
             said_starting: None,
             said_skipped: false,
+            fresh: Vec::new(),
         }
     }
 
@@ -230,6 +235,16 @@ impl Reporter {
             bytes,
             "the capture command ended with {result} after {took}"
         );
+    }
+
+    /// The incidents that have begun, or are over, since this was asked last.
+    pub fn fresh_incidents(&mut self) -> Vec<Arc<Incident>> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// Tells notes from elsewhere.
+    pub fn teller(&self) -> Teller {
+        self.teller.clone()
     }
 
     /// An edge has something to tell.

@@ -127,7 +127,7 @@ fn refuse(error: &NotStarted) -> ExitCode {
 }
 
 fn supervise(config: Config, warnings: &[String], writers: Writers) -> Result<u8, NotStarted> {
-    let Config { supervisor, services } = config;
+    let Config { supervisor, notify, services } = config;
     let Some(service) = services.into_iter().next() else {
         return Err(io::Error::other("there is no service to supervise").into());
     };
@@ -138,7 +138,7 @@ fn supervise(config: Config, warnings: &[String], writers: Writers) -> Result<u8
     reaper::adopt_orphans()?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let house = House { supervisor, service, clock, metrics, writers, teller };
+    let house = House { supervisor, notify, service, clock, metrics, writers, teller };
     let code = LocalSet::new().block_on(&runtime, house.live(warnings));
     // A name lookup that hangs must not hold up our end.
     runtime.shutdown_background();
@@ -148,6 +148,7 @@ fn supervise(config: Config, warnings: &[String], writers: Writers) -> Result<u8
 /// What every part of the supervision is built from.
 struct House {
     supervisor: crate::config::Supervisor,
+    notify: crate::config::Notify,
     service: Service,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -192,6 +193,7 @@ impl House {
         let pipes = http.clone();
         let driver = Driver::new(Setup {
             service: self.service,
+            notify: self.notify.exec,
             clock: self.clock,
             mark,
             earlier: instance.earlier,

@@ -210,6 +210,29 @@ pub const KEYS: &[Key] = &[
          The order comes through the control socket, from our own user or root.",
     )
     .default("false"),
+    key("notify.active", Switch, "Whether anybody is told of incidents at all.")
+        .default("true")
+        .flag("notify", "REKINDLE_NOTIFY", "BOOL"),
+    key(
+        "notify.webhook",
+        Text("URL"),
+        "Where a JSON document is sent by POST when an incident begins, and another when it is \
+         over. \
+         It is tried again until it is taken (2xx) or refused for good (4xx).",
+    )
+    .example(r#""https://hooks.example.org/rekindle""#),
+    key("notify.headers", Table("texts"), "Headers to send with it.")
+        .example(r#"{ Authorization = "Bearer …" }"#),
+    key("notify.webhook_timeout", Duration, "How long one attempt may take.").default(r#""10s""#),
+    key(
+        "notify.exec",
+        List("texts"),
+        "Command that is run when an incident begins, and again when it is over. \
+         It runs as the child does and learns from `REKINDLE_EVENT` (`began`, `over`), \
+         `REKINDLE_SUMMARY` and other variables what happened.",
+    )
+    .example(r#"["logger", "-t", "rekindle", "an incident"]"#),
+    key("notify.exec_timeout", Duration, "`exec` is killed after this.").default(r#""10s""#),
     key(
         "service.NAME.command",
         List("texts"),

@@ -22,6 +22,9 @@ const SECRET: &str = "S3-CR3T";
 
 /// Where nothing is shown of what is written: it may be secret.
 const HIDDEN: &[&str] = &[
+    "notify.webhook",
+    "notify.headers",
+    "notify.exec",
     "service.NAME.command",
     "service.NAME.repair",
     "service.NAME.capture",

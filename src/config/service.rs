@@ -7,7 +7,7 @@ use super::document::{Value, What};
 use super::section::Section;
 use super::{
     BootHook, CgroupMode, Command, Config, EnvFile, ExecContext, ImpostorMode, LogFormat, LogLevel,
-    Output, Service, Sources, Stdin, Supervisor, policy, probes, values,
+    Output, Service, Sources, Stdin, Supervisor, notify, policy, probes, values,
 };
 
 /// Reads everything; `None` if there is nothing to run. Problems are in the section's notes.
@@ -27,7 +27,8 @@ pub(super) fn config(root: &Section<'_>, sources: &Sources) -> Option<Config> {
     let services: Vec<_> = names.iter().map(|name| service(&services, name, sources)).collect();
     let first = services.first()?;
     let supervisor = supervisor(&root.section("supervisor"), &first.name);
-    Some(Config { supervisor, services })
+    let notify = notify::notify(&root.section("notify"));
+    Some(Config { supervisor, notify, services })
 }
 
 fn supervisor(section: &Section<'_>, service: &str) -> Supervisor {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
+use super::announcing::Announcing;
 use super::remembering::Remembering;
 use crate::metrics::{Metric, Metrics};
 use crate::output::Stream;
@@ -29,6 +30,8 @@ pub enum Note {
     },
     /// Something about what outlives a run.
     Remembering(Remembering),
+    /// Something about telling others of incidents.
+    Announcing(Announcing),
     /// Something in the configuration is valid but probably not what was meant.
     ConfigWarning {
         /// What, and the way out.
@@ -223,6 +226,7 @@ impl Note {
     const fn level(&self) -> Level {
         match self {
             Self::Remembering(note) => note.level(),
+            Self::Announcing(note) => note.level(),
             Self::Started { .. }
             | Self::Ended { .. }
             | Self::Listening { .. }
@@ -257,6 +261,7 @@ impl fmt::Display for Note {
                 write!(f, "rekindle {} supervises {program}", env!("CARGO_PKG_VERSION"))
             }
             Self::Remembering(note) => note.fmt(f),
+            Self::Announcing(note) => note.fmt(f),
             Self::Ended { code } => write!(f, "rekindle ends with code {code}"),
             Self::ConfigWarning { text } => f.write_str(text),
             Self::Listening { address } => write!(f, "metrics and status at http://{address}"),
