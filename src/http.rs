@@ -4,6 +4,7 @@
 //! nothing that happens here. Nothing on HTTP changes anything. An address that is busy is tried
 //! again and again; it never stops the healing.
 
+mod gzip;
 mod listen;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod property;

@@ -9,6 +9,7 @@
 pub mod announce;
 pub mod cli;
 pub mod clock;
+pub mod comeback;
 pub mod config;
 pub mod demo;
 pub mod drill;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::{self, Clock};
+use crate::comeback::Comeback;
 use crate::incident::Incident;
 use crate::metrics::{Readings, Usage};
 use crate::state::{Beginning, Splay};
@@ -110,6 +111,7 @@ pub struct Shared {
     last_turn: AtomicU64,
     due: AtomicU64,
     origin: Origin,
+    comeback: Mutex<Comeback>,
 }
 
 /// How this run began.
@@ -141,6 +143,7 @@ impl Shared {
             last_turn: AtomicU64::new(0),
             due: AtomicU64::new(NEVER),
             origin: Origin { start: beginning.start, splay },
+            comeback: Mutex::default(),
         }
     }
 
@@ -164,6 +167,16 @@ impl Shared {
     /// The latest status.
     pub fn status(&self) -> Arc<Status> {
         Arc::clone(&self.status.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A start from what is on disk now would come to this.
+    pub fn would_come_back(&self, found: Comeback) {
+        *self.comeback.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// What a start from what is on disk now would come to.
+    pub fn comeback(&self) -> Comeback {
+        self.comeback.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the loop turns; how late it is otherwise. An idle loop may sleep for long: it is

@@ -11,8 +11,10 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::LocalSet;
 
+use super::{RunArgs, sources};
 use crate::clock::Clock;
-use crate::config::{CgroupMode, Config, Output, Service};
+use crate::comeback::OnDisk;
+use crate::config::{CgroupMode, Config, Loaded, Output, Service};
 use crate::driver::{self, Driver, Orders, Received, Setup, Signals, Unprobable};
 use crate::http;
 use crate::log;
@@ -101,7 +103,7 @@ pub fn wait_for_descriptors() {
 }
 
 /// Supervises until the service ends for good, and gives the exit code that says how.
-pub fn run(config: Config, warnings: &[String]) -> ExitCode {
+pub fn run(loaded: Loaded, args: RunArgs) -> ExitCode {
     reserve_hand_over_descriptor();
     let writers = match Writers::start() {
         Ok(writers) => writers,
@@ -110,7 +112,7 @@ pub fn run(config: Config, warnings: &[String]) -> ExitCode {
     // A panic on this thread ends the program, but not before the tree is killed and the log
     // written: the driver does the one while it unwinds, the flush below the other.
     let flush = writers.clone();
-    let supervised = std::panic::catch_unwind(move || supervise(config, warnings, writers));
+    let supervised = std::panic::catch_unwind(move || supervise(loaded, args, writers));
     let code = match supervised {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(error)) => refuse(&error),
@@ -126,7 +128,9 @@ fn refuse(error: &NotStarted) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-fn supervise(config: Config, warnings: &[String], writers: Writers) -> Result<u8, NotStarted> {
+fn supervise(loaded: Loaded, args: RunArgs, writers: Writers) -> Result<u8, NotStarted> {
+    let Loaded { config, warnings } = loaded;
+    let on_disk = on_disk(config.clone(), args);
     let Config { supervisor, notify, services } = config;
     let Some(service) = services.into_iter().next() else {
         return Err(io::Error::other("there is no service to supervise").into());
@@ -139,10 +143,24 @@ fn supervise(config: Config, warnings: &[String], writers: Writers) -> Result<u8
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let house = House { supervisor, notify, service, clock, metrics, writers, teller };
-    let code = LocalSet::new().block_on(&runtime, house.live(warnings));
+    let code = LocalSet::new().block_on(&runtime, house.live(&warnings, on_disk));
     // A name lookup that hangs must not hold up our end.
     runtime.shutdown_background();
     code
+}
+
+/// What a start by the same arguments would read.
+fn on_disk(runs: Config, args: RunArgs) -> OnDisk {
+    let file = sources::file(args.config.as_deref(), &args.command).map(Path::to_owned);
+    let read = move || {
+        let loaded = sources::config(args.config.as_deref(), &args.settings, &args.command);
+        let config = loaded.map_err(|error| error.to_string())?.config;
+        for service in &config.services {
+            driver::prepare(service).map_err(|error| error.to_string())?;
+        }
+        Ok(config)
+    };
+    OnDisk::new(runs, file, Box::new(read))
 }
 
 /// What every part of the supervision is built from.
@@ -157,7 +175,7 @@ struct House {
 }
 
 impl House {
-    async fn live(mut self, warnings: &[String]) -> Result<u8, NotStarted> {
+    async fn live(mut self, warnings: &[String], on_disk: OnDisk) -> Result<u8, NotStarted> {
         let mut signals = Signals::listen()?;
         let program = self.service.command.first().cloned().unwrap_or_default();
         self.teller.note(&Note::Started { program });
@@ -183,7 +201,7 @@ impl House {
         let http = self.open_doors(control, &shared, orders)?;
         // Held until nothing of ours is alive, whatever becomes of the records.
         let _lock = instance.lock;
-        let recorder = memory.go_on(&self, records, &shared).await?;
+        let recorder = memory.go_on(&self, records, &shared, on_disk).await?;
         let keeper = recorder.keeper();
         let orphans = if reaper::is_init() { Orphans::OnlyIdentified } else { Orphans::AllOurs };
         let cgroup = self.cgroup(&mark);

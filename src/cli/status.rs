@@ -149,6 +149,12 @@ impl Rows {
         let began = text(supervisor, "start");
         let pid = &supervisor["pid"];
         self.add("rekindle", &format!("{version}, pid {pid}, since {since}, start: {began}"));
+        let on_disk = &supervisor["on_disk"];
+        if on_disk["valid"] == false {
+            self.add("  on disk", text(on_disk, "problem"));
+        } else if on_disk["differs"] == true {
+            self.add("  on disk", "the configuration is not the one that runs");
+        }
         if supervisor["live"] != true {
             self.add("", "its loop is stuck: what stands above is old, and nothing is healed");
         }
@@ -262,6 +268,27 @@ gateway      backoff: waiting 8.0 s for the next attempt
             assert!(line.chars().count() <= 80, "{line}");
         }
         assert!(table.contains("  liveness   3 in a row, 1 ms: refused: xxx"), "{table}");
+    }
+
+    #[test]
+    fn what_is_on_disk_has_a_line_only_if_it_is_not_what_runs() {
+        let mut document = document("healthy", true);
+        for (on_disk, line) in [
+            (json!({"valid": true, "problem": null, "differs": false}), None),
+            (
+                json!({"valid": true, "problem": null, "differs": true}),
+                Some("  on disk    the configuration is not the one that runs\n"),
+            ),
+            (
+                json!({"valid": false, "problem": "a.toml:3: no such key", "differs": true}),
+                Some("  on disk    a.toml:3: no such key\n"),
+            ),
+        ] {
+            document["supervisor"]["on_disk"] = on_disk;
+            let table = table(&document);
+            assert_eq!(table.contains("on disk"), line.is_some(), "{table}");
+            assert!(table.contains(line.unwrap_or_default()), "{table}");
+        }
     }
 
     #[test]

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY,
+};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::gzip;
 use crate::metrics::{Handler, Metric, Metrics};
 use crate::planted::{self, place};
 use crate::status::Shared;
@@ -71,10 +74,13 @@ impl Routes {
         let handler = handler_of(request.uri().path());
         let mut answer = match (handler, request.method()) {
             (Handler::Other, _) | (_, &Method::GET | &Method::HEAD) => {
-                self.page(handler, request.uri().query())
+                self.page(handler, request.uri().query(), request.headers())
             }
             _ => method_not_allowed(),
         };
+        // Whoever has the method wrong is one and the same on all paths.
+        let is_reading = answer.status() != StatusCode::METHOD_NOT_ALLOWED;
+        let handler = if is_reading { handler } else { Handler::Other };
         let code = handler.codes().iter().find(|code| **code == answer.status().as_str());
         if let Some(code) = code {
             self.metrics.add(Metric::HttpRequests, &[handler.label(), code], 1);
@@ -115,11 +121,11 @@ impl Routes {
         }
     }
 
-    fn page(&self, handler: Handler, query: Option<&str>) -> Answer {
+    fn page(&self, handler: Handler, query: Option<&str>, headers: &HeaderMap) -> Answer {
         match handler {
             Handler::Metrics => {
                 let page = self.metrics.page(&self.shared.readings());
-                answer(StatusCode::OK, METRICS_TYPE, page)
+                packed_if_wanted(headers, METRICS_TYPE, page)
             }
             Handler::Livez => checks(&[("loop", self.shared.live())], is_verbose(query)),
             Handler::Readyz => checks(&[("service", self.shared.ready())], is_verbose(query)),
@@ -177,12 +183,23 @@ fn method_not_allowed() -> Answer {
     answer
 }
 
+fn packed_if_wanted(headers: &HeaderMap, content_type: &'static str, body: String) -> Answer {
+    let wanted = gzip::is_wanted(headers);
+    let body = if wanted { gzip::packed(body.as_bytes()) } else { body.into_bytes() };
+    let mut answer = answer(StatusCode::OK, content_type, body);
+    answer.headers_mut().insert(VARY, HeaderValue::from_name(ACCEPT_ENCODING));
+    if wanted {
+        answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    answer
+}
+
 fn text(code: StatusCode, body: String) -> Answer {
     answer(code, TEXT_TYPE, body)
 }
 
-fn answer(code: StatusCode, content_type: &'static str, body: String) -> Answer {
-    let mut answer = Answer::new(body.into());
+fn answer(code: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Answer::new(Full::new(body.into()));
     *answer.status_mut() = code;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer

@@ -10,6 +10,7 @@ use tracing::Level;
 
 use super::announcing::Announcing;
 use super::remembering::Remembering;
+use crate::comeback::Comeback;
 use crate::metrics::{Metric, Metrics};
 use crate::output::Stream;
 use crate::status::human;
@@ -37,6 +38,8 @@ pub enum Note {
         /// What, and the way out.
         text: String,
     },
+    /// What a start from what is on disk now would come to.
+    OnDisk(Comeback),
     /// HTTP is served.
     Listening {
         /// Where.
@@ -223,10 +226,11 @@ impl Note {
 
     /// INFO: a person may ask for it. WARN: somebody may want to do something. ERROR: we cannot do
     /// our job.
-    const fn level(&self) -> Level {
+    fn level(&self) -> Level {
         match self {
             Self::Remembering(note) => note.level(),
             Self::Announcing(note) => note.level(),
+            Self::OnDisk(found) if *found == Comeback::default() => Level::INFO,
             Self::Started { .. }
             | Self::Ended { .. }
             | Self::Listening { .. }
@@ -248,7 +252,8 @@ impl Note {
             | Self::Undelivered { .. }
             | Self::DrillFailed { .. }
             | Self::StateWriteFailed { .. }
-            | Self::LaunchDegraded { .. } => Level::WARN,
+            | Self::LaunchDegraded { .. }
+            | Self::OnDisk(_) => Level::WARN,
             Self::LeftBehind { .. } | Self::ThreadPanicked { .. } => Level::ERROR,
         }
     }
@@ -262,6 +267,7 @@ impl fmt::Display for Note {
             }
             Self::Remembering(note) => note.fmt(f),
             Self::Announcing(note) => note.fmt(f),
+            Self::OnDisk(found) => found.fmt(f),
             Self::Ended { code } => write!(f, "rekindle ends with code {code}"),
             Self::ConfigWarning { text } => f.write_str(text),
             Self::Listening { address } => write!(f, "metrics and status at http://{address}"),

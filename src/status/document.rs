@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::{Answer, Counts, Shared, Status, began_at, since_1970};
+use crate::comeback::Comeback;
 use crate::gather::gather;
 use crate::supervisor::{Moment, State};
 use crate::tally::Outage;
@@ -28,6 +29,16 @@ pub struct SupervisorReport {
     pub live: bool,
     pub start: &'static str,
     pub boot_splay: Option<SplayReport>,
+    pub on_disk: OnDiskReport,
+}
+
+/// What a start from what is on disk now would come to.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the schema describes each")]
+pub struct OnDiskReport {
+    pub valid: bool,
+    pub problem: Option<String>,
+    pub differs: bool,
 }
 
 /// The wait before the first launch.
@@ -109,9 +120,17 @@ impl Report {
                     seed: format!("{:016x}", splay.seed),
                     delay_seconds: seconds(splay.delay),
                 }),
+                on_disk: OnDiskReport::new(shared.comeback()),
             },
             services: vec![ServiceReport::new(now, &status)],
         }
+    }
+}
+
+impl OnDiskReport {
+    fn new(found: Comeback) -> Self {
+        let Comeback { problem, differs } = found;
+        Self { valid: problem.is_none(), problem, differs }
     }
 }
 
@@ -285,12 +304,15 @@ pub(crate) mod tests {
         let beginning = Beginning::default();
         let shared = Shared::continuing(Clock::start(), "gateway", &beginning, Some(splay));
         shared.publish(status);
+        let problem = Some("the boot hook is gone".to_owned());
+        shared.would_come_back(Comeback { problem, differs: false });
         let document = serde_json::to_value(Report::new(&shared)).unwrap();
         assert_fits_schema(&document);
         let service = &document["services"][0];
         assert_eq!(service["outage"]["cause"], "boot");
         assert_eq!(document["supervisor"]["start"], "first");
         assert_eq!(document["supervisor"]["boot_splay"]["delay_seconds"], 37.5);
+        assert_eq!(document["supervisor"]["on_disk"]["valid"], false);
         assert_eq!(service["last_incident"]["seconds"], 1.234);
         assert_eq!(service["probes"]["liveness"]["consecutive_failures"], 2);
     }

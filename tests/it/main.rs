@@ -2,6 +2,7 @@
 
 mod answers;
 mod cli;
+mod comeback;
 mod context;
 mod crash;
 mod demo;
