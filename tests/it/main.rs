@@ -12,6 +12,7 @@ mod handover;
 mod hang;
 mod hook;
 mod listen;
+mod live_drill;
 mod notify;
 mod output;
 mod pid1;
