@@ -15,7 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -29,7 +29,7 @@ use crate::threads::{self, spawn_supervised};
 
 pub use listen::HolderOf;
 
-use listen::{Doors, SocketFile};
+use listen::{Doors, OwnFile};
 use routes::Routes;
 
 pub use routes::DrillDesk;
@@ -63,7 +63,7 @@ pub struct Handle {
     pipes: UnboundedSender<Source>,
     open: Arc<OpenPipes>,
     tail: Arc<Tail>,
-    control: Arc<OnceLock<SocketFile>>,
+    control: OwnFile,
 }
 
 impl Handle {
@@ -83,7 +83,7 @@ impl Handle {
     /// Removes the control socket's file, if it is ours: to be called when we are about to end.
     pub fn remove_control_socket(&self) {
         // One that stays is taken for what it is by the next run.
-        self.control.get().map(SocketFile::remove).transpose().ok();
+        self.control.remove().ok();
     }
 
     /// The child's last output.

@@ -23,7 +23,7 @@ use crate::incident::{Capture, Incident};
 use crate::metrics::{LaunchKind, Metric, Metrics};
 use crate::notify::Notify;
 use crate::state::{Beginning, Keeper};
-use crate::status::{Answer, Shared, Status, began_at, human, since_1970};
+use crate::status::{Answer, Drill, Shared, Status, began_at, human, since_1970};
 use crate::supervisor::{DrillFault, DrillResult, Fact, Moment, Reason, Role, State, Verdict};
 use crate::tally::{Cause, News};
 
@@ -149,7 +149,12 @@ impl Reporter {
     }
 
     /// The budget allows so many restarts as of now.
-    pub fn restarts_left(&self, left: u32) {
+    pub fn restarts_left(&mut self, left: u32) {
+        if self.status.restarts_left == Some(left) {
+            return;
+        }
+        self.status.restarts_left = Some(left);
+        self.publish();
         self.metrics.set(Metric::BudgetRemaining, &[], left.into());
     }
 
@@ -259,7 +264,7 @@ impl Reporter {
 
     /// A drill breaks the service now.
     pub fn drill_began(&mut self, now: Moment, fault: DrillFault) {
-        self.status.drill = Some(fault);
+        self.status.drill = Some(Drill { fault, began: now });
         self.drill_shows_by = now + self.drill_patience;
         self.status.tally.drill();
         self.metrics.set(Metric::DrillActive, &[], 1.0);
@@ -269,7 +274,7 @@ impl Reporter {
     }
 
     fn drill_ended(&mut self, now: Moment, result: DrillResult) {
-        let Some(fault) = self.status.drill.take() else { return };
+        let Some(Drill { fault, .. }) = self.status.drill.take() else { return };
         self.status.tally.drill_is_over();
         let (word, success) = (result.label(), result == DrillResult::Success);
         self.metrics.set(Metric::DrillActive, &[], 0.0);

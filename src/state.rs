@@ -255,9 +255,13 @@ impl Writer {
     }
 
     fn tell(&mut self, written: io::Result<()>) {
-        let durable = written.is_ok() && self.sources.store.volatile().is_none();
-        let metrics = &self.sources.metrics;
-        metrics.set(Metric::StateDurable, &[], if durable { 1.0 } else { 0.0 });
+        let Sources { store, shared, metrics, .. } = &self.sources;
+        let forgets = match &written {
+            Ok(()) => store.forgets(),
+            Err(error) => Some(format!("the state directory cannot be written: {error}")),
+        };
+        metrics.set(Metric::StateDurable, &[], if forgets.is_none() { 1.0 } else { 0.0 });
+        shared.set_forgets(forgets);
         match written {
             Ok(()) => {
                 if std::mem::take(&mut self.told) {

@@ -6,6 +6,7 @@
 pub mod document;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -53,14 +54,25 @@ pub struct Status {
     pub incident: Option<Arc<Incident>>,
     /// The records of the last outages that are over, latest first.
     pub incidents: Arc<[Arc<Incident>]>,
-    /// What a drill has broken, until it is over.
-    pub drill: Option<DrillFault>,
+    /// The drill that is not over.
+    pub drill: Option<Drill>,
+    /// How many restarts the budget has left, if there is one.
+    pub restarts_left: Option<u32>,
     /// The last answer of each probe, by role.
     pub probes: BTreeMap<&'static str, Answer>,
     /// What has been counted.
     pub counts: Counts,
     /// Up and down time, and the current outage.
     pub tally: Tally,
+}
+
+/// A drill in the running service.
+#[derive(Clone, Copy, Debug)]
+pub struct Drill {
+    /// What is broken.
+    pub fault: DrillFault,
+    /// Since when.
+    pub began: Moment,
 }
 
 /// How the child last ended.
@@ -112,6 +124,9 @@ pub struct Shared {
     due: AtomicU64,
     origin: Origin,
     comeback: Mutex<Comeback>,
+    /// Where what is remembered is written.
+    state_dir: Option<PathBuf>,
+    forgets: Mutex<Option<String>>,
 }
 
 /// How this run began.
@@ -144,7 +159,15 @@ impl Shared {
             due: AtomicU64::new(NEVER),
             origin: Origin { start: beginning.start, splay },
             comeback: Mutex::default(),
+            state_dir: None,
+            forgets: Mutex::default(),
         }
+    }
+
+    /// The same, and what is remembered is written there.
+    #[must_use]
+    pub fn with_state_dir(self, state_dir: Option<PathBuf>) -> Self {
+        Self { state_dir, ..self }
     }
 
     /// The present moment of the loop's clock.
@@ -156,6 +179,15 @@ impl Shared {
     pub fn publish(&self, status: Status) {
         let status = Arc::new(status);
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    /// Why the next run will not know what this one has counted; `None`: it will.
+    pub fn set_forgets(&self, why: Option<String>) {
+        *self.forgets.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    fn forgets(&self) -> Option<String> {
+        self.forgets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The loop has turned, and turns again at `due` at the latest.
@@ -245,6 +277,7 @@ impl Status {
             incident: None,
             incidents: Arc::default(),
             drill: None,
+            restarts_left: None,
             probes: BTreeMap::new(),
             counts: Counts::default(),
             tally,

@@ -196,7 +196,9 @@ impl House {
         let (beginning, splay) = (memory.beginning.clone(), memory.splay);
         self.service.policy.first_delay = splay.map_or(Duration::ZERO, |splay| splay.delay);
         let shared = Shared::continuing(self.clock, &self.service.name, &beginning, splay);
-        let shared = Arc::new(shared);
+        // What is written from now on says more about it.
+        shared.set_forgets(instance.unwritten);
+        let shared = Arc::new(shared.with_state_dir(state_dir));
         let (orders, drills) = unbounded_channel();
         let http = self.open_doors(control, &shared, orders)?;
         // Held until nothing of ours is alive, whatever becomes of the records.
@@ -315,8 +317,7 @@ impl House {
         shared: &Arc<Shared>,
         orders: UnboundedSender<DrillFault>,
     ) -> io::Result<http::Handle> {
-        let notices_hangs = self.service.policy.liveness.is_some();
-        let desk = http::DrillDesk { orders, notices_hangs };
+        let desk = http::DrillDesk { orders, policy: self.service.policy.clone() };
         http::start(http::Setup {
             listen: self.supervisor.listen,
             control,

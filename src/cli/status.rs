@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::StatusArgs;
 use super::probe::Instance;
-use crate::drill::ask;
+use crate::drill::ask::{self, NoAnswer};
 use crate::paths::{Environment, PathError};
 use crate::status::human;
 use crate::supervisor::State;
@@ -72,9 +72,11 @@ fn tell(instance: &Instance, json: bool, env: &Environment) -> Told {
         (code, error.to_string())
     })?;
     let body = ask::unix(&socket, "GET", "/status").map_err(|error| {
-        let gone =
-            matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound);
-        let (code, hint) = if gone { (NOT_RUNNING, "; is it running?") } else { (NOT_HEALTHY, "") };
+        let (code, hint) = match error {
+            NoAnswer::Nobody => (NOT_RUNNING, "; is it running?"),
+            NoAnswer::Silent => (NOT_HEALTHY, "; it is stopped (SIGSTOP, a debugger) or stuck"),
+            NoAnswer::Refused(_) | NoAnswer::Broken(_) => (NOT_HEALTHY, ""),
+        };
         (code, format!("cannot ask for the status on {}: {error}{hint}", socket.display()))
     })?;
     let document: Value = serde_json::from_str(&body)
@@ -118,6 +120,11 @@ impl Rows {
         let since = date(text(service, "since"));
         self.add("  since", &format!("{since}, for {}", span(&service["for_seconds"])));
         self.add("  next", &next(service));
+        let drill = &service["drill"];
+        if let Some(fault) = drill["fault"].as_str() {
+            let began = date(text(drill, "began"));
+            self.add("  drill", &format!("{fault}, {began}, {}", span(&drill["seconds"])));
+        }
         for (label, key) in [("  outage", "outage"), ("  incident", "last_incident")] {
             if let Some(outage) = service[key].as_object() {
                 let began = outage["began"].as_str().map(date).unwrap_or_default();
@@ -154,6 +161,9 @@ impl Rows {
             self.add("  on disk", text(on_disk, "problem"));
         } else if on_disk["differs"] == true {
             self.add("  on disk", "the configuration is not the one that runs");
+        }
+        if let Some(why) = supervisor["forgets"].as_str() {
+            self.add("", &format!("not remembered: {why}"));
         }
         if supervisor["live"] != true {
             self.add("", "its loop is stuck: what stands above is old, and nothing is healed");
@@ -259,6 +269,21 @@ gateway      backoff: waiting 8.0 s for the next attempt
             ),
             "{table}"
         );
+    }
+
+    #[test]
+    fn a_drill_and_what_is_not_remembered_are_told() {
+        let mut document = document("degraded", false);
+        document["services"][0]["drill"] =
+            json!({"fault": "hang", "began": "2026-11-26T10:20:09.000Z", "seconds": 4.25});
+        document["supervisor"]["forgets"] = json!("the state directory is in memory (tmpfs)");
+        let table = table(&document);
+        for row in [
+            "\n  drill      hang, 2026-11-26 10:20:09 UTC, 4.2 s\n  outage     crash,",
+            "\n             not remembered: the state directory is in memory (tmpfs)\n",
+        ] {
+            assert!(table.contains(row), "{table}");
+        }
     }
 
     #[test]

@@ -65,6 +65,11 @@ pub enum Note {
         /// When it is tried again.
         again_in: Duration,
     },
+    /// Somebody has removed the control socket's file; it is made again.
+    ControlSocketLost {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// Somebody who is neither root nor us has reached the control socket, for the first time.
     PeerRefused {
         /// Whose process it is.
@@ -240,6 +245,7 @@ impl Note {
             Self::ConfigWarning { .. }
             | Self::CannotListen { .. }
             | Self::NoControlSocket { .. }
+            | Self::ControlSocketLost { .. }
             | Self::PeerRefused { .. }
             | Self::HookServes { .. }
             | Self::LeftOverKilled { .. }
@@ -281,6 +287,9 @@ impl fmt::Display for Note {
             Self::NoControlSocket { path, error, again_in } => {
                 let (path, again_in) = (path.display(), human(*again_in));
                 write!(f, "cannot make the control socket {path}: {error}; again in {again_in}")
+            }
+            Self::ControlSocketLost { path } => {
+                write!(f, "the control socket {} was removed: it is made again", path.display())
             }
             Self::PeerRefused { uid, pid } => write!(
                 f,
@@ -327,9 +336,7 @@ impl fmt::Display for Note {
                 write!(f, "{program}: {text}")
             }
             Self::Undelivered { signal, text } => write!(f, "cannot send {signal} to {text}"),
-            Self::DrillFailed { fault, why } => {
-                write!(f, "cannot break the service for a drill ({fault}): {why}")
-            }
+            Self::DrillFailed { fault, why } => write!(f, "cannot do the drill ({fault}): {why}"),
             Self::StateWriteFailed { error } => {
                 write!(f, "cannot write to the state directory, healing goes on: {error}")
             }
@@ -390,6 +397,7 @@ mod tests {
             Note::CannotListen { address, holder: None, error: error.clone(), again_in },
             Note::CannotListen { address, holder: holder.clone(), error: error.clone(), again_in },
             Note::NoControlSocket { path: "/run/x/control.sock".into(), error, again_in },
+            Note::ControlSocketLost { path: "/run/x/control.sock".into() },
             Note::HookFound { path: path.clone(), by_shell: false },
             Note::HookFound { path: path.clone(), by_shell: true },
             Note::HookServes { path: path.clone() },
@@ -419,6 +427,7 @@ mod tests {
         WARN  cannot listen on 127.0.0.1:7354: address in use; healing goes on without, tried again in 2.0 s
         WARN  cannot listen on 127.0.0.1:7354: address in use, it is held by pid 4711 (node); healing goes on without, tried again in 2.0 s
         WARN  cannot make the control socket /run/x/control.sock: address in use; again in 2.0 s
+        WARN  the control socket /run/x/control.sock was removed: it is made again
         INFO  the boot hook is /etc/openshell/boot.sh
         INFO  the boot hook is /etc/openshell/boot.sh (not executable: run by /bin/sh)
         WARN  the hook /etc/openshell/boot.sh is running the service itself; give it as the command

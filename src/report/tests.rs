@@ -479,9 +479,10 @@ fn the_pid_is_known_while_the_child_runs() {
 
 #[test]
 fn the_restarts_left_are_shown() {
-    let rig = rig(&service());
-    let left = || rig.value("rekindle_restart_budget_remaining{service=\"gateway\"}");
-    assert!((left() - 5.0).abs() < 1e-9);
+    let mut rig = rig(&service());
+    let left = |rig: &Rig| rig.value("rekindle_restart_budget_remaining{service=\"gateway\"}");
+    assert!((left(&rig) - 5.0).abs() < 1e-9);
     rig.reporter.restarts_left(3);
-    assert!((left() - 3.0).abs() < 1e-9);
+    assert!((left(&rig) - 3.0).abs() < 1e-9);
+    assert_eq!(rig.shared.status().restarts_left, Some(3));
 }

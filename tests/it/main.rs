@@ -13,6 +13,7 @@ mod handover;
 mod hang;
 mod hook;
 mod listen;
+mod live_drill;
 mod notify;
 mod output;
 mod pid1;

@@ -62,7 +62,8 @@ impl Memory {
         let beginning = begin(&found, &host(house, boot_id.clone()));
         house.metrics.restore(&beginning.kept);
         let Beginning { start, gap, since_boot, .. } = beginning;
-        let began = Remembering::Began { start, gap, since_boot };
+        let legible = found != Found::Unreadable;
+        let began = Remembering::Began { start, legible, gap, since_boot };
         house.teller.note(&Note::Remembering(began));
         let run = random_name();
         let splay = splay(house, mark, start, [boot_id.as_deref().unwrap_or_default(), &run]);
