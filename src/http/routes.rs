@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::events::{Events, Places};
 use crate::metrics::{Handler, Metric, Metrics};
+use crate::page::{self, View};
 use crate::planted::{self, place};
 use crate::status::Shared;
 use crate::status::document::Report;
@@ -20,9 +25,12 @@ const DRILL: &str = "/drill";
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 const JSON_TYPE: &str = "application/json";
+const HTML_TYPE: &str = "text/html; charset=utf-8";
+const EVENTS_TYPE: &str = "text/event-stream";
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// An answer that is there as a whole.
-pub(super) type Answer = Response<Full<Bytes>>;
+/// An answer: it is there as a whole, or it is what happens from now on.
+pub(super) type Answer = Response<Either<Full<Bytes>, Events>>;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -30,6 +38,7 @@ pub(super) struct Routes {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     orders: Option<Orders>,
+    places: Places,
 }
 
 /// What can be ordered where orders are taken at all.
@@ -47,7 +56,7 @@ pub struct DrillDesk {
 impl Routes {
     /// Routes that show `shared` and count in `metrics`.
     pub(super) fn new(shared: Arc<Shared>, metrics: Arc<Metrics>) -> Self {
-        Self { shared, metrics, orders: None }
+        Self { shared, metrics, orders: None, places: Places::new() }
     }
 
     /// The same, and they take orders.
@@ -75,6 +84,8 @@ impl Routes {
             }
             _ => method_not_allowed(),
         };
+        let refused = answer.status() == StatusCode::METHOD_NOT_ALLOWED;
+        let handler = if refused { Handler::Other } else { handler };
         let code = handler.codes().iter().find(|code| **code == answer.status().as_str());
         if let Some(code) = code {
             self.metrics.add(Metric::HttpRequests, &[handler.label(), code], 1);
@@ -127,13 +138,41 @@ impl Routes {
                 Ok(json) => answer(StatusCode::OK, JSON_TYPE, json + "\n"),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
             },
+            Handler::Page => self.html(),
+            Handler::Events => self.events(),
             Handler::Other => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
         }
+    }
+
+    fn html(&self) -> Answer {
+        let page = page::document(&View::of(&self.shared, &self.metrics));
+        let mut answer = answer(StatusCode::OK, HTML_TYPE, page);
+        for (name, value) in [
+            (CONTENT_SECURITY_POLICY, page::POLICY),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (REFERRER_POLICY, "no-referrer"),
+        ] {
+            answer.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        answer
+    }
+
+    fn events(&self) -> Answer {
+        let (shared, metrics) = (Arc::clone(&self.shared), Arc::clone(&self.metrics));
+        let events = Events::begin(shared, metrics, &self.places);
+        let mut answer = Answer::new(Either::Right(events));
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENTS_TYPE));
+        // A proxy that collects before it passes on would hold news back.
+        headers.insert(UNBUFFERED, HeaderValue::from_static("no"));
+        answer
     }
 }
 
 fn handler_of(path: &str) -> Handler {
     match path {
+        "/" => Handler::Page,
+        "/events" => Handler::Events,
         "/metrics" => Handler::Metrics,
         "/livez" | "/healthz" => Handler::Livez,
         "/readyz" => Handler::Readyz,
@@ -182,7 +221,7 @@ fn text(code: StatusCode, body: String) -> Answer {
 }
 
 fn answer(code: StatusCode, content_type: &'static str, body: String) -> Answer {
-    let mut answer = Answer::new(body.into());
+    let mut answer = Answer::new(Either::Left(body.into()));
     *answer.status_mut() = code;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer

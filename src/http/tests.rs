@@ -101,7 +101,7 @@ fn the_routes_answer_with_their_codes() {
     for line in [
         "rekindle_http_requests_total{handler=\"livez\",code=\"200\"} 4",
         "rekindle_http_requests_total{handler=\"readyz\",code=\"503\"} 2",
-        "rekindle_http_requests_total{handler=\"status\",code=\"405\"} 1",
+        "rekindle_http_requests_total{handler=\"other\",code=\"405\"} 2",
         "rekindle_http_requests_total{handler=\"other\",code=\"404\"} 1",
     ] {
         assert!(page.contains(line), "{line}");
@@ -288,7 +288,7 @@ proptest! {
     #[test]
     fn whatever_requests_are_sent_the_property_holds(
         requests in proptest::collection::vec(
-            "(GET|HEAD|POST|PUT|OPTIONS|X) (/|/metrics|/livez|/readyz|/status|\\*|http://a/livez)(\\?verbose)? \
+            "(GET|HEAD|POST|PUT|OPTIONS|X) (/|/events|/metrics|/livez|/readyz|/status|\\*|http://a/livez)(\\?verbose)? \
              HTTP/1\\.[01]\r\n(host: x\r\n)?(connection: (close|keep-alive|upgrade)\r\n)?\
              (content-length: [0-9]{1,3}\r\n|transfer-encoding: chunked\r\n|expect: 100-continue\r\n)?\r\n(1\r\na\r\n0\r\n\r\n)?",
             0..4
