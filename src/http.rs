@@ -1,9 +1,10 @@
-//! `/metrics`, `/livez`, `/readyz` and `/status`, on TCP and on the control socket.
+//! The page, `/events`, `/metrics`, `/livez`, `/readyz` and `/status`, on TCP and on the control socket.
 //!
 //! Runs on a thread of its own, which also reads the child's pipes: the supervision loop waits for
 //! nothing that happens here. Nothing on HTTP changes anything. An address that is busy is tried
 //! again and again; it never stops the healing.
 
+mod events;
 mod gzip;
 mod listen;
 #[cfg(any(test, fuzzing))]

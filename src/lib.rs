@@ -25,6 +25,7 @@ pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod output;
+pub mod page;
 pub mod paths;
 pub mod planted;
 pub mod probe;

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::clock::{self, Clock};
 use crate::comeback::Comeback;
@@ -119,6 +120,8 @@ pub struct Counts {
 pub struct Shared {
     clock: Clock,
     status: Mutex<Arc<Status>>,
+    /// Says that the status is a new one.
+    changes: watch::Sender<()>,
     /// Milliseconds since our start.
     last_turn: AtomicU64,
     due: AtomicU64,
@@ -155,6 +158,7 @@ impl Shared {
         Self {
             clock,
             status: Mutex::new(Arc::new(status)),
+            changes: watch::Sender::new(()),
             last_turn: AtomicU64::new(0),
             due: AtomicU64::new(NEVER),
             origin: Origin { start: beginning.start, splay },
@@ -175,10 +179,21 @@ impl Shared {
         self.clock.now()
     }
 
+    /// How this run began.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
     /// Replaces the status.
     pub fn publish(&self, status: Status) {
         let status = Arc::new(status);
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        self.changes.send_replace(());
+    }
+
+    /// Tells of each new status from now on.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Why the next run will not know what this one has counted; `None`: it will.
@@ -301,6 +316,22 @@ pub fn human(span: Duration) -> String {
         (0, minutes, seconds) => format!("{minutes}m{seconds}s"),
         (hours, 0, _) => format!("{hours}h"),
         (hours, minutes, _) => format!("{hours}h{minutes}m"),
+    }
+}
+
+/// What comes next for a service in this state, in words, where no attempt is scheduled; `settling`
+/// is whether it is still in an outage.
+pub fn what_next(state: State, settling: bool, ready: bool) -> &'static str {
+    match state {
+        State::BootHook => "the child is started when the hook has succeeded",
+        State::Starting => "healthy when a probe passes",
+        State::Healthy if settling => "the outage is over when this has lasted for `settle`",
+        State::Healthy if !ready => "ready when the readiness probe passes",
+        State::Healthy => "nothing, as long as its probes pass",
+        State::Degraded | State::Stopping => "what is due when all of its processes are gone",
+        State::Backoff | State::SlowRetry => "an attempt",
+        State::Maintenance => "nothing until it is released",
+        State::Stopped => "nothing",
     }
 }
 

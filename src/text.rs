@@ -31,6 +31,31 @@ pub(crate) fn without_secrets(text: &str) -> String {
     format!("{scheme}{user}{rest}{query}")
 }
 
+/// `text` fit for XML and HTML, attributes included.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            // XML 1.0 has no form at all for most control characters.
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// RFC 3339 as people write it, to the second.
+pub(crate) fn date(time: &str) -> String {
+    match (time.get(..10), time.get(11..19)) {
+        (Some(day), Some(hour)) => format!("{day} {hour} UTC"),
+        _ => time.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -43,6 +68,11 @@ mod tests {
         assert_eq!(short_line("a\nb\u{1b}[31m", 20), "a b [31m");
         assert_eq!(short_line("äääää", 10), "äääää");
         assert_eq!(short_line("ääääää", 10), "äää…");
+    }
+
+    #[test]
+    fn markup_in_text_is_shown_and_not_obeyed() {
+        assert_eq!(escaped("<a b=\"c\">&\u{0}"), "&lt;a b=&quot;c&quot;&gt;&amp; ");
     }
 
     #[test]

@@ -14,9 +14,9 @@ use super::StatusArgs;
 use super::probe::Instance;
 use crate::drill::ask::{self, NoAnswer};
 use crate::paths::{Environment, PathError};
-use crate::status::human;
+use crate::status::{human, what_next};
 use crate::supervisor::State;
-use crate::text::short_line;
+use crate::text::{date, short_line};
 
 /// A service is not healthy, or nobody can tell.
 const NOT_HEALTHY: u8 = 1;
@@ -177,20 +177,8 @@ fn next(service: &Value) -> String {
         return format!("an attempt in {}", span(&service["next_attempt_in_seconds"]));
     }
     let state = State::ALL.iter().find(|state| state.label() == text(service, "state"));
-    let words = match state {
-        Some(State::BootHook) => "the child is started when the hook has succeeded",
-        Some(State::Starting) => "healthy when a probe passes",
-        Some(State::Healthy) if service["outage"].is_object() => {
-            "the outage is over when this has lasted for `settle`"
-        }
-        Some(State::Healthy) if service["ready"] != true => "ready when the readiness probe passes",
-        Some(State::Healthy) => "nothing, as long as its probes pass",
-        Some(State::Degraded | State::Stopping) => "what is due when all of its processes are gone",
-        Some(State::Backoff | State::SlowRetry) => "an attempt",
-        Some(State::Maintenance) => "nothing until it is released",
-        Some(State::Stopped) | None => "nothing",
-    };
-    words.to_owned()
+    let (settling, ready) = (service["outage"].is_object(), service["ready"] == true);
+    state.map_or("nothing", |state| what_next(*state, settling, ready)).to_owned()
 }
 
 /// The last answer of a probe.
@@ -204,14 +192,6 @@ fn told(answer: &Value) -> String {
 
 fn text<'a>(object: &'a Value, key: &str) -> &'a str {
     object[key].as_str().unwrap_or_default()
-}
-
-/// RFC 3339 as people write it, to the second.
-fn date(time: &str) -> String {
-    match (time.get(..10), time.get(11..19)) {
-        (Some(day), Some(hour)) => format!("{day} {hour} UTC"),
-        _ => time.to_owned(),
-    }
 }
 
 fn span(seconds: &Value) -> String {

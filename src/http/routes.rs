@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use hyper::header::{
-    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    HeaderName, HeaderValue, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::events::{Events, Places};
 use super::gzip;
 use crate::metrics::{Handler, Metric, Metrics};
+use crate::page::{self, View};
 use crate::planted::{self, place};
 use crate::status::document::Report;
 use crate::status::{Shared, Status};
@@ -23,9 +26,12 @@ const DRILL: &str = "/drill";
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 const JSON_TYPE: &str = "application/json";
+const HTML_TYPE: &str = "text/html; charset=utf-8";
+const EVENTS_TYPE: &str = "text/event-stream";
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// An answer that is there as a whole.
-pub(super) type Answer = Response<Full<Bytes>>;
+/// An answer: it is there as a whole, or it is what happens from now on.
+pub(super) type Answer = Response<Either<Full<Bytes>, Events>>;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -33,6 +39,7 @@ pub(super) struct Routes {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     orders: Option<Orders>,
+    places: Places,
 }
 
 /// What can be ordered where orders are taken at all.
@@ -50,7 +57,7 @@ pub struct DrillDesk {
 impl Routes {
     /// Routes that show `shared` and count in `metrics`.
     pub(super) fn new(shared: Arc<Shared>, metrics: Arc<Metrics>) -> Self {
-        Self { shared, metrics, orders: None }
+        Self { shared, metrics, orders: None, places: Places::new() }
     }
 
     /// The same, and they take orders.
@@ -79,9 +86,8 @@ impl Routes {
             }
             _ => method_not_allowed(),
         };
-        // Whoever has the method wrong is one and the same on all paths.
-        let is_reading = answer.status() != StatusCode::METHOD_NOT_ALLOWED;
-        let handler = if is_reading { handler } else { Handler::Other };
+        let refused = answer.status() == StatusCode::METHOD_NOT_ALLOWED;
+        let handler = if refused { Handler::Other } else { handler };
         let code = handler.codes().iter().find(|code| **code == answer.status().as_str());
         if let Some(code) = code {
             self.metrics.add(Metric::HttpRequests, &[handler.label(), code], 1);
@@ -121,8 +127,34 @@ impl Routes {
                 Ok(json) => answer(StatusCode::OK, JSON_TYPE, json + "\n"),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
             },
+            Handler::Page => self.html(),
+            Handler::Events => self.events(),
             Handler::Other => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
         }
+    }
+
+    fn html(&self) -> Answer {
+        let page = page::document(&View::of(&self.shared, &self.metrics));
+        let mut answer = answer(StatusCode::OK, HTML_TYPE, page);
+        for (name, value) in [
+            (CONTENT_SECURITY_POLICY, page::POLICY),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (REFERRER_POLICY, "no-referrer"),
+        ] {
+            answer.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        answer
+    }
+
+    fn events(&self) -> Answer {
+        let (shared, metrics) = (Arc::clone(&self.shared), Arc::clone(&self.metrics));
+        let events = Events::begin(shared, metrics, &self.places);
+        let mut answer = Answer::new(Either::Right(events));
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENTS_TYPE));
+        // A proxy that collects before it passes on would hold news back.
+        headers.insert(UNBUFFERED, HeaderValue::from_static("no"));
+        answer
     }
 }
 
@@ -154,6 +186,8 @@ fn permitted<'d>(
 
 fn handler_of(path: &str) -> Handler {
     match path {
+        "/" => Handler::Page,
+        "/events" => Handler::Events,
         "/metrics" => Handler::Metrics,
         "/livez" | "/healthz" => Handler::Livez,
         "/readyz" => Handler::Readyz,
@@ -213,7 +247,7 @@ fn text(code: StatusCode, body: String) -> Answer {
 }
 
 fn answer(code: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Answer::new(Full::new(body.into()));
+    let mut answer = Answer::new(Either::Left(Full::new(body.into())));
     *answer.status_mut() = code;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer

@@ -319,7 +319,7 @@ proptest! {
     #[test]
     fn whatever_requests_are_sent_the_property_holds(
         requests in proptest::collection::vec(
-            "(GET|HEAD|POST|PUT|OPTIONS|X) (/|/metrics|/livez|/readyz|/status|\\*|http://a/livez)(\\?verbose)? \
+            "(GET|HEAD|POST|PUT|OPTIONS|X) (/|/events|/metrics|/livez|/readyz|/status|\\*|http://a/livez)(\\?verbose)? \
              HTTP/1\\.[01]\r\n(host: x\r\n)?(accept-encoding: (gzip|gzip;q=[01]|\\*)\r\n)?(connection: (close|keep-alive|upgrade)\r\n)?\
              (content-length: [0-9]{1,3}\r\n|transfer-encoding: chunked\r\n|expect: 100-continue\r\n)?\r\n(1\r\na\r\n0\r\n\r\n)?",
             0..4

@@ -241,9 +241,11 @@ impl HookResult {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[expect(
     missing_docs,
-    reason = "each is the route of its name; `Other` is any unknown path or method"
+    reason = "each is the route of its name; `Other` is any unknown path or refused method"
 )]
 pub enum Handler {
+    Page,
+    Events,
     Metrics,
     Livez,
     Readyz,
@@ -253,11 +255,21 @@ pub enum Handler {
 
 impl Handler {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Metrics, Self::Livez, Self::Readyz, Self::Status, Self::Other];
+    pub const ALL: &[Self] = &[
+        Self::Page,
+        Self::Events,
+        Self::Metrics,
+        Self::Livez,
+        Self::Readyz,
+        Self::Status,
+        Self::Other,
+    ];
 
     /// The value of the `handler` label.
     pub const fn label(self) -> &'static str {
         match self {
+            Self::Page => "page",
+            Self::Events => "events",
             Self::Metrics => "metrics",
             Self::Livez => "livez",
             Self::Readyz => "readyz",
@@ -269,7 +281,7 @@ impl Handler {
     /// The statuses it can answer with.
     pub const fn codes(self) -> &'static [&'static str] {
         match self {
-            Self::Metrics | Self::Status => &["200"],
+            Self::Page | Self::Events | Self::Metrics | Self::Status => &["200"],
             Self::Livez | Self::Readyz => &["200", "503"],
             Self::Other => &["404", "405"],
         }

@@ -4,9 +4,10 @@ use std::cmp::Reverse;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use super::{Outcome, Report, escaped, span};
+use super::{Outcome, Report, span};
 use crate::drill::{Band, Verdict};
 use crate::supervisor::State;
+use crate::text::escaped;
 
 /// The pictures' width in their own units; all have the same, each has its own scale.
 const WIDTH: f64 = 800.0;

@@ -2,8 +2,9 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Report, escaped};
+use super::Report;
 use crate::drill::Verdict;
+use crate::text::escaped;
 
 pub(super) fn write(report: &Report, xml: &mut String) -> fmt::Result {
     let errors = u8::from(report.is_interrupted());
