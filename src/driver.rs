@@ -367,7 +367,8 @@ impl Driver {
             self.reporter.note(&note);
         }
         match launched {
-            Ok(Launched::Runs(process)) => {
+            Ok(Launched::Runs(process, output)) => {
+                self.reporter.output_comes_to(program, output);
                 self.main = Some((id, program));
                 self.oom_kills = OomKills::around(process.pid);
                 self.leaving = None;

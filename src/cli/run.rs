@@ -3,6 +3,7 @@
 mod memory;
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::clock::Clock;
 use crate::config::{CgroupMode, Config, Output, Service};
 use crate::driver::{self, Driver, Orders, Received, Setup, Signals, Unprobable};
 use crate::http;
+use crate::incident::ledger::{self, Ledger};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
@@ -182,12 +184,14 @@ impl House {
         let http = self.open_doors(control, &shared, orders)?;
         // Held until nothing of ours is alive, whatever becomes of the records.
         let _lock = instance.lock;
+        let directory = records.as_ref().map(|records| records.directory().try_clone_to_owned());
+        let ledger = self.open_ledger(directory.transpose()?, &shared)?;
         let recorder = memory.go_on(&self, records, &shared).await?;
         let keeper = recorder.keeper();
         let orphans = if reaper::is_init() { Orphans::OnlyIdentified } else { Orphans::AllOurs };
         let cgroup = self.cgroup(&mark);
         let reporter = Reporter::new(&self.service, self.metrics, shared, Notify::from_env())
-            .continuing(&beginning, keeper.clone());
+            .continuing(&beginning, keeper.clone(), ledger.clone());
         let pumped = is_pumped(&self.service);
         let pipes = http.clone();
         let driver = Driver::new(Setup {
@@ -216,9 +220,15 @@ impl House {
         }
         // The child's last words may still be on their way.
         pipes.drain(DRAIN_PATIENCE);
-        if let Some(stopped) = stopped {
-            stopped.await;
-        }
+        let written = memory::wait_for_the_end(ledger.written());
+        tokio::join!(
+            async {
+                if let Some(stopped) = stopped {
+                    stopped.await;
+                }
+            },
+            written
+        );
         pipes.remove_control_socket();
         let code = outcome.exit_code();
         self.teller.note(&Note::Ended { code });
@@ -306,6 +316,17 @@ impl House {
             writers: self.writers.clone(),
             teller: self.teller.clone(),
             drills: self.supervisor.drills.then_some(desk),
+        })
+    }
+
+    /// Starts the thread that completes and writes records of outages.
+    fn open_ledger(&self, directory: Option<OwnedFd>, shared: &Arc<Shared>) -> io::Result<Ledger> {
+        Ledger::start(ledger::Setup {
+            directory,
+            mask: self.supervisor.mask.clone(),
+            shared: Arc::clone(shared),
+            metrics: Arc::clone(&self.metrics),
+            teller: self.teller.clone(),
         })
     }
 

@@ -211,6 +211,13 @@ pub const KEYS: &[Key] = &[
     )
     .default("false"),
     key(
+        "supervisor.mask",
+        List("regular expressions"),
+        "What is masked in the records of outages, beside what looks like a secret anyway. \
+         Each is a pattern in the syntax of the Rust crate regex, without Unicode classes.",
+    )
+    .example(r#"["card \\d{16}"]"#),
+    key(
         "service.NAME.command",
         List("texts"),
         "Program and its arguments. \

@@ -11,6 +11,7 @@ mod faults;
 mod handover;
 mod hang;
 mod hook;
+mod incidents;
 mod listen;
 mod notify;
 mod output;

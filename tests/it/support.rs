@@ -14,6 +14,7 @@ pub(crate) mod freezer;
 pub(crate) mod http;
 pub(crate) mod processes;
 pub(crate) mod rekindle;
+pub(crate) mod schema;
 pub(crate) mod seeded;
 pub(crate) mod stub;
 pub(crate) mod time;
