@@ -4,6 +4,7 @@
 pub mod check;
 pub mod demo_gateway;
 pub mod drill;
+pub mod incidents;
 pub mod probe;
 pub mod run;
 pub mod settings;
@@ -63,6 +64,9 @@ pub enum Command {
     /// Show what the service is doing, since when, and what comes next
     #[command(after_help = STATUS_AFTER_HELP)]
     Status(StatusArgs),
+    /// Show what broke, when, for how long and why
+    #[command(after_help = INCIDENTS_AFTER_HELP)]
+    Incidents(IncidentsArgs),
     /// Break a service on purpose, and report how it comes back
     #[command(after_help = DRILL_AFTER_HELP)]
     Drill(DrillArgs),
@@ -136,6 +140,27 @@ pub struct StatusArgs {
     #[arg(long)]
     pub json: bool,
     /// Which rekindle is asked.
+    #[command(flatten)]
+    pub instance: InstanceArgs,
+}
+
+/// `rekindle incidents`.
+#[derive(Args, Debug)]
+pub struct IncidentsArgs {
+    /// Show this one in full: its ID, how its full ID begins, or last
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+    /// Only the latest so many [default: 20, with --json all]
+    #[arg(long, value_name = "N", conflicts_with = "id")]
+    pub last: Option<usize>,
+    /// Print them as they are kept, one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Configuration file that says where they are kept
+    #[arg(long, value_name = "FILE", env = keys::CONFIG.env, hide_env_values = true)]
+    #[arg(value_parser = file())]
+    pub config: Option<PathBuf>,
+    /// Whose they are.
     #[command(flatten)]
     pub instance: InstanceArgs,
 }
@@ -298,6 +323,16 @@ Examples:
 
 It asks the rekindle of this sandbox through its control socket, never a port.
 Exit code 0 if the service is healthy, 1 if not or if no answer comes, 3 if no rekindle runs here.";
+
+const INCIDENTS_AFTER_HELP: &str = "\
+Examples:
+  rekindle incidents --last 5
+  rekindle incidents last
+  rekindle incidents --json | jq -r 'select(.cause == \"crash\") | .summary'
+
+It reads the files in the state directory and needs no running rekindle.
+What is going on now is not in there: ask rekindle status.
+Exit code 1 if there is no such record or it cannot be read.";
 
 const DEMO_AFTER_HELP: &str = "\
 Break it with:

@@ -40,6 +40,7 @@ pub use pages::{example_file, reference};
 pub use plan::plan;
 pub use values::parse_duration;
 
+use crate::incident::mask::Pattern;
 use crate::supervisor::Policy;
 
 /// Everything that `rekindle run` was told.
@@ -70,6 +71,8 @@ pub struct Supervisor {
     pub cgroup: CgroupMode,
     /// Whether a drill may break the running service.
     pub drills: bool,
+    /// What is taken out of records of outages, beside what always is.
+    pub mask: Vec<Pattern>,
 }
 
 /// `[notify]`: who is told of incidents.

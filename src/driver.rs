@@ -351,7 +351,7 @@ impl Driver {
             Action::Report(fact) => {
                 self.reporter.fact(now, &fact);
                 for incident in self.reporter.fresh_incidents() {
-                    self.herald.tell(&incident);
+                    self.herald.tell(incident);
                 }
                 self.look_into(fact);
             }
@@ -394,7 +394,8 @@ impl Driver {
             self.reporter.note(&note);
         }
         match launched {
-            Ok(Launched::Runs(process)) => {
+            Ok(Launched::Runs(process, output)) => {
+                self.reporter.output_comes_to(program, output);
                 self.main = Some((id, program));
                 self.oom_kills = OomKills::around(process.pid);
                 self.leaving = None;

@@ -31,6 +31,9 @@ pub mod planted;
 pub mod probe;
 pub mod process;
 pub mod report;
+#[cfg(test)]
+#[path = "../tests/it/support/schema.rs"]
+mod schema;
 pub mod state;
 pub mod status;
 pub mod supervisor;

@@ -212,6 +212,21 @@ fn is_same(one: &Path, other: &Path) -> bool {
     }
 }
 
+/// Where the instance `name`, or if no name is given any, may keep its state.
+pub fn state_dirs(name: Option<&str>, env: &Environment) -> Vec<PathBuf> {
+    if let Some(own) = &env.state_directory {
+        return vec![own.clone()];
+    }
+    let roots = [Some(env.var_lib.clone()), env.user_root()].into_iter().flatten();
+    match name {
+        Some(name) => roots.map(|root| root.join(name)).collect(),
+        None => roots
+            .filter_map(|root| std::fs::read_dir(root).ok())
+            .flat_map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())))
+            .collect(),
+    }
+}
+
 /// Names and control sockets of all that live below `root`.
 fn instances_below(root: &Path) -> Vec<(String, PathBuf)> {
     let Ok(entries) = std::fs::read_dir(root) else { return Vec::new() };

@@ -8,7 +8,7 @@ pub mod document;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -184,10 +184,21 @@ impl Shared {
         self.origin
     }
 
-    /// Replaces the status.
-    pub fn publish(&self, status: Status) {
-        let status = Arc::new(status);
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    /// Replaces the status, except for the records of outages.
+    pub fn publish(&self, mut status: Status) {
+        let mut shown = self.shown();
+        status.incident.clone_from(&shown.incident);
+        status.incidents = Arc::clone(&shown.incidents);
+        *shown = Arc::new(status);
+        drop(shown);
+        self.changes.send_replace(());
+    }
+
+    /// Replaces the records of outages: that of the current one, and those of the last ones.
+    pub fn show_incidents(&self, incident: Option<Arc<Incident>>, incidents: Arc<[Arc<Incident>]>) {
+        let mut shown = self.shown();
+        *shown = Arc::new(Status { incident, incidents, ..(**shown).clone() });
+        drop(shown);
         self.changes.send_replace(());
     }
 
@@ -213,7 +224,11 @@ impl Shared {
 
     /// The latest status.
     pub fn status(&self) -> Arc<Status> {
-        Arc::clone(&self.status.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.shown())
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Arc<Status>> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A start from what is on disk now would come to this.

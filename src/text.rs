@@ -7,6 +7,26 @@ pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// `text` with its lines, but without colours and other orders to a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    const ESCAPE: char = '\u{1b}';
+    let mut shown = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == ESCAPE && chars.next_if_eq(&'[').is_some() {
+            // Parameters up to the letter that says what they are for.
+            while chars.next_if(|c| matches!(c, ' '..='?')).is_some() {}
+            chars.next_if(|c| matches!(c, '@'..='~'));
+        } else if c == '\r' && chars.peek() == Some(&'\n') {
+        } else if c.is_control() && !matches!(c, '\n' | '\t') {
+            shown.push(' ');
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 /// `text` on one line of at most `most` bytes, with an ellipsis where it was cut.
 pub(crate) fn short_line(text: &str, most: usize) -> String {
     const ELLIPSIS: char = '…';
@@ -73,6 +93,18 @@ mod tests {
     #[test]
     fn markup_in_text_is_shown_and_not_obeyed() {
         assert_eq!(escaped("<a b=\"c\">&\u{0}"), "&lt;a b=&quot;c&quot;&gt;&amp; ");
+    }
+
+    #[test]
+    fn output_keeps_its_lines_and_loses_what_drives_a_terminal() {
+        for (output, shown) in [
+            ("a\tb\r\n\u{1b}[1;31mred\u{1b}[0m\n", "a\tb\nred\n"),
+            ("\u{1b}]0;title\u{7}\u{1b}", " ]0;title  "),
+            ("50 %\r100 %\u{1b}[2", "50 % 100 %"),
+            ("\u{9b}31m\u{0}ä", " 31m ä"),
+        ] {
+            assert_eq!(printable(output), shown);
+        }
     }
 
     #[test]

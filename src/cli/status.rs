@@ -25,7 +25,7 @@ const USAGE: u8 = 2;
 /// There is none to ask; init scripts use the same code.
 const NOT_RUNNING: u8 = 3;
 /// The widest line, in bytes.
-const WIDTH: usize = 80;
+pub(super) const WIDTH: usize = 80;
 /// How often `--watch` asks.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Moves to the upper left corner and clears what is below.
@@ -132,6 +132,9 @@ impl Rows {
                 self.add(label, &format!("{cause}, {began}, {}", span(&outage["seconds"])));
             }
         }
+        if let Some(summary) = service["incident"]["summary"].as_str() {
+            self.add("  what", summary);
+        }
         if let Some(how) = service["last_exit"]["how"].as_str() {
             let at = date(text(&service["last_exit"], "at"));
             self.add("  last exit", &format!("{how}, {at}"));
@@ -195,8 +198,11 @@ fn text<'a>(object: &'a Value, key: &str) -> &'a str {
 }
 
 fn span(seconds: &Value) -> String {
-    let seconds = seconds.as_f64().unwrap_or_default().max(0.0);
-    human(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+    human_seconds(seconds.as_f64().unwrap_or_default())
+}
+
+pub(super) fn human_seconds(seconds: f64) -> String {
+    human(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -234,6 +234,13 @@ pub const KEYS: &[Key] = &[
     .example(r#"["logger", "-t", "rekindle", "an incident"]"#),
     key("notify.exec_timeout", Duration, "`exec` is killed after this.").default(r#""10s""#),
     key(
+        "supervisor.mask",
+        List("regular expressions"),
+        "What is masked in the records of outages, beside what looks like a secret anyway. \
+         Each is a pattern in the syntax of the Rust crate regex, without Unicode classes.",
+    )
+    .example(r#"["card \\d{16}"]"#),
+    key(
         "service.NAME.command",
         List("texts"),
         "Program and its arguments. \

@@ -69,6 +69,7 @@ fn supervisor(section: &Section<'_>, service: &str) -> Supervisor {
             &[("force", CgroupMode::Force), ("off", CgroupMode::Off)],
         ),
         drills: section.read("drills", values::switch),
+        mask: section.read("mask", values::patterns),
     }
 }
 

@@ -35,9 +35,9 @@ impl Herald {
     }
 
     /// Has the command run for an incident as it is now.
-    pub(super) fn tell(&self, incident: &Incident) {
+    pub(super) fn tell(&self, incident: Incident) {
         let Some((runs, _)) = &self.runs else { return };
-        if let Err(TrySendError::Full(incident)) = runs.try_send(incident.clone()) {
+        if let Err(TrySendError::Full(incident)) = runs.try_send(incident) {
             let id = incident.id;
             self.teller.note(&Note::Announcing(Announcing::CommandTooSlow { id }));
         }

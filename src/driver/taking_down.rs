@@ -127,7 +127,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn name_what_is_left(&self, outcome: Outcome) {
+    pub(super) fn name_what_is_left(&mut self, outcome: Outcome) {
         if !outcome.leaves_something() {
             return;
         }

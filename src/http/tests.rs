@@ -203,12 +203,13 @@ fn a_header_without_end_is_cut_off() {
 fn output_that_is_handed_over_comes_out_unchanged() {
     let mut server = server();
     let (read, write) = rustix::pipe::pipe().unwrap();
-    server.handle.pump(Stream::Stdout, read);
+    let tail = Arc::<Tail>::default();
+    server.handle.pump(Stream::Stdout, read, &tail);
     std::fs::File::from(write).write_all(b"hello\xff\n").unwrap();
     let mut seen = [0; 7];
     server.stdout.read_exact(&mut seen).unwrap();
     assert_eq!(&seen, b"hello\xff\n");
-    wait_for(|| (server.handle.tail().bytes() == b"hello\xff\n").then_some(()));
+    wait_for(|| (tail.bytes() == b"hello\xff\n").then_some(()));
 }
 
 #[test]
@@ -220,7 +221,8 @@ fn a_pipe_that_was_read_to_its_end_is_closed() {
     let read = open(&fifo, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
     let write = || open(&fifo, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
     let writer = write().unwrap();
-    server.handle.pump(Stream::Stdout, read);
+    let tail = Arc::<Tail>::default();
+    server.handle.pump(Stream::Stdout, read, &tail);
     drop(writer);
     wait_for(|| (write().err() == Some(rustix::io::Errno::NXIO)).then_some(()));
     assert!(server.handle.drain(PATIENCE));
@@ -238,14 +240,15 @@ fn the_control_socket_is_gone_when_we_are() {
 fn a_flood_of_output_that_nobody_reads_does_not_delay_an_answer() {
     let server = server();
     let (read, write) = rustix::pipe::pipe().unwrap();
-    server.handle.pump(Stream::Stdout, read);
+    let tail = Arc::<Tail>::default();
+    server.handle.pump(Stream::Stdout, read, &tail);
     let mut write = std::fs::File::from(write);
     let chunk = vec![b'x'; 64 * 1024];
     for _ in 0..1000 {
         write.write_all(&chunk).unwrap();
     }
     assert_eq!(code(&server.ask("GET /livez")), "200");
-    assert_eq!(server.handle.tail().bytes().len(), 64 * 1024, "only the tail is kept");
+    assert_eq!(tail.bytes().len(), 64 * 1024, "only the tail is kept");
 }
 
 static LOOKS: AtomicU32 = AtomicU32::new(0);
@@ -265,7 +268,7 @@ fn after_a_panic_everything_is_served_again_and_pipes_stay_open() {
     let control = setup.control.clone().unwrap();
     let handle = start(setup).unwrap();
     let (read, write) = rustix::pipe::pipe().unwrap();
-    handle.pump(Stream::Stdout, read);
+    handle.pump(Stream::Stdout, read, &Arc::default());
     let mut write = std::fs::File::from(write);
     let mut seen = [0; 4];
     write.write_all(b"one\n").unwrap();

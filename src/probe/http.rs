@@ -42,6 +42,8 @@ pub(super) struct HttpProber {
 #[derive(Debug, Default)]
 struct Heard {
     status: Option<u16>,
+    /// That the status is none of the expected ones, whatever becomes of the body.
+    bad_status: Option<(FailKind, String)>,
     body: Vec<u8>,
 }
 
@@ -58,10 +60,12 @@ impl HttpProber {
     /// Makes the request; name resolution, connection, headers and body share one `limit`.
     pub(super) async fn ask(&mut self, limit: Duration) -> Answer {
         let mut heard = Heard::default();
-        let mut answer = match timeout(limit, self.exchange(&mut heard)).await {
-            Ok(answer) => answer,
-            Err(_) if self.resolver.is_resolving() => no_address_within(limit),
-            Err(_) => no_answer_within(limit),
+        let exchanged = timeout(limit, self.exchange(&mut heard)).await;
+        let mut answer = match (exchanged, heard.bad_status.take()) {
+            (_, Some((kind, detail))) => Answer::new(Verdict::Fail(kind), detail),
+            (Ok(answer), None) => answer,
+            (Err(_), None) if self.resolver.is_resolving() => no_address_within(limit),
+            (Err(_), None) => no_answer_within(limit),
         };
         answer.status = heard.status;
         answer.body_head = head(&heard.body);
@@ -92,10 +96,10 @@ impl HttpProber {
         let status = response.status().as_u16();
         heard.status = Some(status);
         if !self.expect.expect_status.contains(status) {
-            // Whether the body comes or not, the verdict stands.
-            timeout(BODY_OF_BAD_STATUS, read(&mut response, &mut heard.body, 1)).await.ok();
             let detail = format!("status {status}, expected {}", self.expect.expect_status);
-            return Ok(Some((FailKind::BadStatus(status), detail)));
+            heard.bad_status = Some((FailKind::BadStatus(status), detail));
+            timeout(BODY_OF_BAD_STATUS, read(&mut response, &mut heard.body, 1)).await.ok();
+            return Ok(None);
         }
         if let Some(name) = self.unexpected_header(response.headers()) {
             let detail = format!("header {name} is not as expected");

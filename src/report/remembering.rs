@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
+use crate::incident::file::FILE;
 use crate::status::human;
 use crate::supervisor::Start;
 
@@ -39,6 +40,13 @@ pub enum Remembering {
     },
     /// The state directory can be written again.
     WrittenAgain,
+    /// The record of an outage cannot be written.
+    IncidentUnwritten {
+        /// Why not.
+        error: String,
+    },
+    /// The records of outages can be written again.
+    IncidentsWritten,
 }
 
 impl Remembering {
@@ -46,8 +54,12 @@ impl Remembering {
     pub(super) const fn level(&self) -> Level {
         match self {
             Self::Began { start: Start::Crash | Start::PowerCycle | Start::Moved, .. }
-            | Self::Volatile { .. } => Level::WARN,
-            Self::Began { .. } | Self::Splayed { .. } | Self::WrittenAgain => Level::INFO,
+            | Self::Volatile { .. }
+            | Self::IncidentUnwritten { .. } => Level::WARN,
+            Self::Began { .. }
+            | Self::Splayed { .. }
+            | Self::WrittenAgain
+            | Self::IncidentsWritten => Level::INFO,
         }
     }
 }
@@ -78,6 +90,10 @@ impl fmt::Display for Remembering {
                 )
             }
             Self::WrittenAgain => f.write_str("the state directory can be written again"),
+            Self::IncidentUnwritten { error } => {
+                write!(f, "cannot write {FILE}, healing goes on and it is tried again: {error}")
+            }
+            Self::IncidentsWritten => write!(f, "{FILE} can be written again"),
         }
     }
 }
@@ -139,6 +155,8 @@ mod tests {
             Remembering::Splayed { delay: Duration::from_millis(37_500), seed: 0xabc },
             Remembering::Volatile { path: "/var/lib/rekindle".into(), on: "in memory (tmpfs)" },
             Remembering::WrittenAgain,
+            Remembering::IncidentUnwritten { error: "disk full".to_owned() },
+            Remembering::IncidentsWritten,
         ];
         let lines: Vec<_> =
             notes.iter().map(|note| format!("{:<5} {note}", note.level().as_str())).collect();
@@ -155,6 +173,8 @@ mod tests {
         INFO  the first launch waits 37 s, its share of boot_splay (seed 0000000000000abc)
         WARN  what is remembered is lost with the sandbox: /var/lib/rekindle is in memory (tmpfs); mount a volume there
         INFO  the state directory can be written again
+        WARN  cannot write incidents.jsonl, healing goes on and it is tried again: disk full
+        INFO  incidents.jsonl can be written again
         "#);
     }
 }

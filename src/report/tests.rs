@@ -134,6 +134,10 @@ fn launched(program: Program, reason: Reason, attempt: u32) -> Fact {
     Fact::Launched { program, id: ID, why: launch(reason, attempt) }
 }
 
+fn answer(verdict: Verdict) -> ProbeAnswer {
+    ProbeAnswer { verdict, detail: String::new(), status: None, body_head: None }
+}
+
 const FAILED: Verdict = Verdict::Fail(FailKind::Timeout);
 
 /// A start, a hang that is healed, and a stop.
@@ -359,7 +363,7 @@ fn probes_are_counted_by_what_they_said_and_doubt_holds_the_count() {
     let late = Verdict::Inconclusive { why: Why::Late, instead_of: Some(FailKind::Timeout) };
     let lines = logged(|| {
         for verdict in [Verdict::Pass, FAILED, FAILED, late] {
-            rig.reporter.probe_answered(at(1), Role::Liveness, verdict, took, "");
+            rig.reporter.probe_answered(at(1), Role::Liveness, verdict, took, &answer(verdict));
         }
     });
     assert!(lines.iter().all(|line| line.starts_with("DEBUG")), "{lines:?}");
@@ -434,7 +438,13 @@ fn a_drill_that_broke_nothing_is_over_and_the_next_crash_is_real() {
     let mut rig = rig(&service());
     let passes = |rig: &mut Rig, second: u64| {
         let took = Duration::from_millis(1);
-        rig.reporter.probe_answered(at(second * 1000), Role::Liveness, Verdict::Pass, took, "");
+        rig.reporter.probe_answered(
+            at(second * 1000),
+            Role::Liveness,
+            Verdict::Pass,
+            took,
+            &answer(Verdict::Pass),
+        );
     };
     for fact in [Fact::Healthy { id: Incarnation(1), settles: true }, Fact::Settled] {
         rig.reporter.fact(at(1), &fact);

@@ -12,6 +12,7 @@ mod faults;
 mod handover;
 mod hang;
 mod hook;
+mod incidents;
 mod listen;
 mod live_drill;
 mod notify;

@@ -103,7 +103,12 @@ impl Memory {
 
 /// Has written down that nothing is left; to be waited for.
 pub(super) fn has_stopped(keeper: &Keeper) -> impl Future<Output = ()> + use<> {
-    wait_for(keeper.has_come_to(Ending::Stopped), END_PATIENCE)
+    wait_for_the_end(keeper.has_come_to(Ending::Stopped))
+}
+
+/// What is written at our end; to be waited for, not for long.
+pub(super) fn wait_for_the_end(written: Option<Written>) -> impl Future<Output = ()> {
+    wait_for(written, END_PATIENCE)
 }
 
 async fn wait_for(written: Option<Written>, patience: Duration) {
