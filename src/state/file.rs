@@ -80,7 +80,7 @@ impl Store {
         self.is_good = false;
         let mut warnings = Vec::new();
         for (name, instead) in
-            [(FILE, "the one before it is used"), (PREDECESSOR, "what was counted starts over")]
+            [(FILE, "the one before it is tried"), (PREDECESSOR, "what was counted starts over")]
         {
             match self.read_file(name) {
                 Ok(None) => {}
@@ -355,7 +355,7 @@ mod tests {
             let (found, warnings) = store.read();
             assert_eq!(run_found(&found), "a");
             let said = "state.json is torn or was changed and was moved to state.json.bad; \
-                        the one before it is used";
+                        the one before it is tried";
             assert_eq!(warnings, [said]);
             assert_eq!(fs::read(scratch.path().join("state.json.bad")).unwrap().len(), length);
         }
