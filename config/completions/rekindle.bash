@@ -28,6 +28,9 @@ _rekindle() {
             rekindle,help)
                 cmd="rekindle__subcmd__help"
                 ;;
+            rekindle,incidents)
+                cmd="rekindle__subcmd__incidents"
+                ;;
             rekindle,probe)
                 cmd="rekindle__subcmd__probe"
                 ;;
@@ -49,6 +52,9 @@ _rekindle() {
             rekindle__subcmd__help,help)
                 cmd="rekindle__subcmd__help__subcmd__help"
                 ;;
+            rekindle__subcmd__help,incidents)
+                cmd="rekindle__subcmd__help__subcmd__incidents"
+                ;;
             rekindle__subcmd__help,probe)
                 cmd="rekindle__subcmd__help__subcmd__probe"
                 ;;
@@ -65,7 +71,7 @@ _rekindle() {
 
     case "${cmd}" in
         rekindle)
-            opts="-h -V --help --version run check probe status drill demo-gateway help"
+            opts="-h -V --help --version run check probe status incidents drill demo-gateway help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -258,7 +264,7 @@ _rekindle() {
             return 0
             ;;
         rekindle__subcmd__help)
-            opts="run check probe status drill demo-gateway help"
+            opts="run check probe status incidents drill demo-gateway help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -327,6 +333,20 @@ _rekindle() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rekindle__subcmd__help__subcmd__incidents)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rekindle__subcmd__help__subcmd__probe)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -362,6 +382,36 @@ _rekindle() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rekindle__subcmd__incidents)
+            opts="-h --last --json --config --name --state-dir --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --last)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -194,7 +194,7 @@ impl Clerk {
         for draft in tray.over {
             draft.outputs.wait(READ_PATIENCE);
             let record = self.complete(draft);
-            self.tell(&record);
+            tell(&record);
             self.keep(record);
         }
         let current = tray.current.map(|draft| self.complete(draft));
@@ -202,7 +202,7 @@ impl Clerk {
             && record.id != self.begun
         {
             self.begun.clone_from(&record.id);
-            self.tell(record);
+            tell(record);
         }
         self.show(current.map(Arc::new));
         self.write();
@@ -218,12 +218,6 @@ impl Clerk {
         mask.apply_to(&mut record);
         outputs.put_into(&mut record, mask);
         record
-    }
-
-    /// Where others hear of it: once when an outage begins, and once when it is over.
-    fn tell(&self, record: &Incident) {
-        let Incident { id, cause, summary, .. } = record;
-        tracing::debug!(service = record.service, cause, "incident {id}: {summary}");
     }
 
     fn keep(&mut self, record: Incident) {
@@ -262,6 +256,12 @@ impl Clerk {
             self.setup.teller.note(&Note::Remembering(note));
         }
     }
+}
+
+/// Where others hear of it: once when an outage begins, and once when it is over.
+fn tell(record: &Incident) {
+    let Incident { id, cause, summary, .. } = record;
+    tracing::debug!(service = record.service, cause, "incident {id}: {summary}");
 }
 
 #[cfg(test)]
