@@ -23,7 +23,7 @@ use words::shown;
 
 /// The rules that the page sets its browser: its own style and script, and no other source.
 pub const POLICY: &str = "default-src 'none'; \
-     style-src 'sha256-WxUe/Y8B9uo4NzUBctcf2BnT/Rd6ojhf6yIrraF/zSk='; \
+     style-src 'sha256-h8dmZUecqc1H1LGC64n5TQvXFci911rbyR+YKmM3434='; \
      script-src 'sha256-Q59nro7Ai8ay+u/gDS3CE6pN5zWudAGaYGaeRKYboNQ='; \
      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";

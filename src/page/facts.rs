@@ -31,8 +31,8 @@ pub(super) fn probes(view: &View, service: &ServiceView, html: &mut String) -> f
         let at = time_at(view.at(answer.at));
         write!(
             html,
-            "<tr><th scope=\"row\">{role}</th><td>{detail}</td><td>{took}</td><td>{at}</td>\
-             <td>{}</td></tr>",
+            "<tr><th scope=\"row\">{role}</th><td>{detail}</td><td data-of=\"Took\">{took}</td>\
+             <td data-of=\"At\">{at}</td><td data-of=\"Failures in a row\">{}</td></tr>",
             answer.failures
         )?;
     }

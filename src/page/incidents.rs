@@ -70,8 +70,8 @@ pub(super) fn past(_: &View, service: &ServiceView, html: &mut String) -> fmt::R
         let (lasted, summary) = (span(lasted), shown(&incident.summary));
         write!(
             html,
-            "<tr><th scope=\"row\">{began}</th><td>{lasted}{how}</td><td>{cause}</td>\
-             <td>{summary}</td></tr>"
+            "<tr><th scope=\"row\">{began}</th><td data-of=\"Down for\">{lasted}{how}</td>\
+             <td data-of=\"Cause\">{cause}</td><td>{summary}</td></tr>"
         )?;
     }
     html.write_str("</tbody></table>")

@@ -86,7 +86,9 @@ fn percent(share: &Share) -> String {
     if share.down.is_zero() {
         return "100 %".to_owned();
     }
-    format!("{} %", (ratio * 100_000.0).floor().min(99_999.0) / 1000.0)
+    // The more nines, the more digits.
+    let digits = if ratio < 0.99 { 10.0 } else { 1000.0 };
+    format!("{} %", (ratio * 100.0 * digits).floor().min(100.0 * digits - 1.0) / digits)
 }
 
 fn words(share: &Share, window: Window) -> String {
@@ -119,6 +121,7 @@ mod tests {
             (share(0, 0), ("–", "none", "nothing known yet")),
             (share(86_400_000, 0), ("100 %", "up", "no down time")),
             (share(86_399_999, 1), ("99.999 %", "few", "1 ms down")),
+            (share(1_000, 2_000), ("33.3 %", "most", "2.0 s down in the 3.0 s known")),
             (share(90_000, 10_000), ("90 %", "some", "10 s down in the 1 min 40 s known")),
             (share(0, 5_000), ("0 %", "most", "5.0 s down in the 5.0 s known")),
         ] {
