@@ -18,6 +18,7 @@ pub mod driver;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gather;
+pub mod history;
 pub mod hook;
 pub mod http;
 pub mod incident;

@@ -8,17 +8,22 @@
 //! A live region must be there before it changes and must not change without news: the state's word
 //! and the alert are parts of their own.
 
+mod facts;
+mod incidents;
 mod state;
+mod uptime;
 mod view;
 mod words;
 
-use crate::text::escaped;
+use std::fmt::{self, Write as _};
 
 pub use view::{ServiceView, View};
 
+use words::shown;
+
 /// The rules that the page sets its browser: its own style and script, and no other source.
 pub const POLICY: &str = "default-src 'none'; \
-     style-src 'sha256-WxUe/Y8B9uo4NzUBctcf2BnT/Rd6ojhf6yIrraF/zSk='; \
+     style-src 'sha256-h8dmZUecqc1H1LGC64n5TQvXFci911rbyR+YKmM3434='; \
      script-src 'sha256-Q59nro7Ai8ay+u/gDS3CE6pN5zWudAGaYGaeRKYboNQ='; \
      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
@@ -39,43 +44,25 @@ pub struct Part {
     pub html: String,
 }
 
-/// A part of a service's section: its name, its element, and what fills that.
-type Row = (&'static str, &'static str, fn(&View, &ServiceView) -> String);
+/// Writes a part of a service's section.
+type Writer = fn(&View, &ServiceView, &mut String) -> fmt::Result;
 
-const ROWS: &[Row] = &[
-    ("mark", "div class=\"mark\"", |_, service| state::mark(service)),
-    ("word", "p class=\"word\" role=\"status\"", |_, service| state::word(service)),
+/// The parts of a service's section: name, element, and what fills it.
+const ROWS: &[(&str, &str, Writer)] = &[
+    ("mark", "div class=\"mark\"", state::mark),
+    ("word", "p class=\"word\" role=\"status\"", state::word),
     ("next", "p class=\"next\"", state::next),
     ("alert", "p class=\"alert\" role=\"alert\"", state::alert),
+    ("incident", "div", incidents::current),
+    ("uptime", "div", uptime::availability),
+    ("probes", "div", facts::probes),
+    ("past", "div", incidents::past),
+    ("facts", "div", facts::so_far),
 ];
 
 /// The whole page.
 pub fn document(view: &View) -> String {
-    let mut html = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\" id=\"page\" data-page=\"{}\">\n<head>\n\
-         <meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
-         <noscript><meta http-equiv=\"refresh\" content=\"10\"></noscript>\n\
-         <title id=\"title\">{}</title>\n<link id=\"icon\" rel=\"icon\" href=\"{}\">\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n<header><p>Rekindle</p>\
-         <p id=\"live\"><noscript>reloads every 10 s</noscript></p></header>\n<main>\n",
-        view.version,
-        state::title(view),
-        state::icon(view),
-    );
-    for (number, service) in view.services.iter().enumerate() {
-        let name = escaped(&service.status.service);
-        html +=
-            &format!("<section aria-labelledby=\"s{number}\">\n<h1 id=\"s{number}\">{name}</h1>\n");
-        for (id, element, fill) in ROWS {
-            let tag = element.split(' ').next().unwrap_or_default();
-            let filled = fill(view, service);
-            html += &format!("<{element} id=\"s{number}-{id}\">{filled}</{tag}>\n");
-        }
-        html += "</section>\n";
-    }
-    let about = state::about(view);
-    html += &format!("</main>\n<footer>\n<p id=\"about\">{about}</p>\n{LINKS}\n</footer>\n");
-    html + "<script>" + SCRIPT + "</script>\n</body>\n</html>\n"
+    made(|html| write_document(view, html))
 }
 
 /// All that may change on it.
@@ -83,16 +70,56 @@ pub fn parts(view: &View) -> Vec<Part> {
     let part = |id: &str, html| Part { id: id.to_owned(), html };
     let mut parts = vec![
         part("page", view.version.to_owned()),
-        part("title", state::title(view)),
-        part("icon", state::icon(view)),
+        part("title", made(|html| state::title(view, html))),
+        part("icon", made(|html| state::icon(view, html))),
     ];
     for (number, service) in view.services.iter().enumerate() {
-        parts.extend(
-            ROWS.iter().map(|(id, _, fill)| part(&format!("s{number}-{id}"), fill(view, service))),
-        );
+        parts.extend(ROWS.iter().map(|(id, _, write)| {
+            part(&format!("s{number}-{id}"), made(|html| write(view, service, html)))
+        }));
     }
-    parts.push(part("about", state::about(view)));
+    parts.push(part("about", made(|html| state::about(view, html))));
     parts
+}
+
+fn made(write: impl FnOnce(&mut String) -> fmt::Result) -> String {
+    let mut html = String::new();
+    write(&mut html).expect("writing to a string does not fail");
+    html
+}
+
+fn write_document(view: &View, html: &mut String) -> fmt::Result {
+    write!(
+        html,
+        "<!DOCTYPE html>\n<html lang=\"en\" id=\"page\" data-page=\"{}\">\n<head>\n\
+         <meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
+         <noscript><meta http-equiv=\"refresh\" content=\"10\"></noscript>\n<title id=\"title\">",
+        view.version
+    )?;
+    state::title(view, html)?;
+    html.push_str("</title>\n<link id=\"icon\" rel=\"icon\" href=\"");
+    state::icon(view, html)?;
+    write!(
+        html,
+        "\">\n<style>{STYLE}</style>\n</head>\n<body>\n<header><p>Rekindle</p>\
+         <p id=\"live\"><noscript>reloaded every 10 s</noscript></p></header>\n<main>\n"
+    )?;
+    for (number, service) in view.services.iter().enumerate() {
+        let name = shown(&service.status.service);
+        writeln!(
+            html,
+            "<section aria-labelledby=\"s{number}\">\n<h1 id=\"s{number}\">{name}</h1>"
+        )?;
+        for (id, element, write) in ROWS {
+            write!(html, "<{element} id=\"s{number}-{id}\">")?;
+            write(view, service, html)?;
+            writeln!(html, "</{}>", element.split(' ').next().unwrap_or_default())?;
+        }
+        html.push_str("</section>\n");
+    }
+    html.push_str("</main>\n<footer>\n<p id=\"about\">");
+    state::about(view, html)?;
+    write!(html, "</p>\n{LINKS}\n</footer>\n<script>{SCRIPT}</script>\n</body>\n</html>\n")
 }
 
 #[cfg(test)]

@@ -60,8 +60,6 @@ pub struct Reporter {
     /// A probe that was asked for before a drill broke the service may still pass for so long.
     drill_patience: Duration,
     drill_shows_by: Moment,
-    /// A recovery may take so long.
-    objective: Option<Duration>,
     has_readiness: bool,
     /// The probes that cannot tell anything about this launch.
     blind: BTreeSet<&'static str>,
@@ -86,9 +84,10 @@ impl Reporter {
         shared: Arc<Shared>,
         notify: Notify,
     ) -> Self {
+        let objective = service.recovery_objective;
         Self {
             teller: Teller::new(&service.name, Arc::clone(&metrics)),
-            status: (*shared.status()).clone(),
+            status: Status { objective, ..(*shared.status()).clone() },
             metrics,
             shared,
             notify,
@@ -104,7 +103,6 @@ impl Reporter {
                 .liveness
                 .map_or(Duration::ZERO, |probe| probe.period + probe.timeout),
             drill_shows_by: Moment::ZERO,
-            objective: service.recovery_objective,
             has_readiness: service.policy.readiness.is_some(),
             blind: BTreeSet::new(),
             reason: Reason::Start,
@@ -134,6 +132,8 @@ impl Reporter {
     /// Something happened.
     pub fn fact(&mut self, now: Moment, fact: &Fact) {
         let news = self.status.tally.fact(now, fact);
+        let sums = self.status.tally.sums(now);
+        Arc::make_mut(&mut self.status.history).look(now, clock::wall(), &sums);
         self.tell(now, fact);
         if let Some(news) = &news {
             self.outage(now, news);
@@ -379,7 +379,7 @@ impl Reporter {
             }
             News::Ended(outage) if outage.cause == Cause::Drill => {
                 let took = outage.duration().unwrap_or_default();
-                let in_time = self.objective.is_none_or(|objective| took <= objective);
+                let in_time = self.status.objective.is_none_or(|objective| took <= objective);
                 let result = if in_time { DrillResult::Success } else { DrillResult::Failure };
                 self.drill_ended(now, result);
             }

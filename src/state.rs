@@ -281,20 +281,22 @@ impl Writer {
 impl Sources {
     /// All that the next run is to know, as it is now.
     fn state(&self, ending: Ending) -> State {
-        let (now, tally) = (self.shared.now(), self.shared.status().tally.clone());
+        let (now, wall, status) = (self.shared.now(), clock::wall(), self.shared.status());
+        let sums = status.tally.sums_at_the_end(now);
         let mut kept = self.metrics.kept();
-        kept.set_sums(&tally.sums_at_the_end(now));
+        kept.set_sums(&sums);
         State {
             run: self.run.clone(),
             boot_id: self.boot_id.clone(),
             ending,
-            heartbeat: clock::wall().as_secs_f64(),
+            heartbeat: wall.as_secs_f64(),
             uptime: clock::since_boot().as_secs_f64(),
-            outage: tally.outage().map(|outage| Broken {
+            outage: status.tally.outage().map(|outage| Broken {
                 cause: outage.cause.label().to_owned(),
                 seconds: outage.until(now).as_secs_f64(),
             }),
             kept,
+            history: status.history.until(now, wall, &sums),
         }
     }
 }

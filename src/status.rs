@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::clock::{self, Clock};
 use crate::comeback::Comeback;
+use crate::history::History;
 use crate::incident::Incident;
 use crate::metrics::{Readings, Usage};
 use crate::state::{Beginning, Splay};
@@ -65,6 +66,10 @@ pub struct Status {
     pub counts: Counts,
     /// Up and down time, and the current outage.
     pub tally: Tally,
+    /// Availability over hours and days, until the last fact.
+    pub history: Arc<History>,
+    /// A recovery may take so long.
+    pub objective: Option<Duration>,
 }
 
 /// A drill in the running service.
@@ -154,7 +159,7 @@ impl Shared {
         beginning: &Beginning,
         splay: Option<Splay>,
     ) -> Self {
-        let status = Status::new(service, beginning.tally.clone());
+        let status = Status::new(service, beginning.tally.clone(), beginning.history.clone());
         Self {
             clock,
             status: Mutex::new(Arc::new(status)),
@@ -292,7 +297,7 @@ impl Shared {
 
 impl Status {
     /// As it is when the supervisor starts.
-    fn new(service: &str, tally: Tally) -> Self {
+    fn new(service: &str, tally: Tally, history: History) -> Self {
         Self {
             service: service.to_owned(),
             state: State::Stopped,
@@ -311,7 +316,14 @@ impl Status {
             probes: BTreeMap::new(),
             counts: Counts::default(),
             tally,
+            history: Arc::new(history),
+            objective: None,
         }
+    }
+
+    /// Availability over hours and days, until `now`.
+    pub fn history(&self, now: Moment) -> History {
+        self.history.until(now, clock::wall(), &self.tally.sums(now))
     }
 }
 

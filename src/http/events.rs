@@ -73,7 +73,7 @@ impl Events {
             sent: Vec::new(),
             pause: Duration::ZERO,
         };
-        Self(Box::pin(feed.first()))
+        Self(Box::pin(std::future::ready(Some(feed.first()))))
     }
 }
 
@@ -111,10 +111,10 @@ struct Feed {
 }
 
 impl Feed {
-    async fn first(mut self) -> Option<(Self, String)> {
+    fn first(mut self) -> (Self, String) {
         let retry = if self.place.is_some() { RETRY } else { RETRY_WITHOUT_PLACE };
         let event = format!("retry: {}\n{}", retry.as_millis(), self.look());
-        Some((self, event))
+        (self, event)
     }
 
     async fn next(mut self) -> Option<(Self, String)> {
@@ -153,5 +153,50 @@ impl Feed {
         }
         self.sent = parts;
         event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::super::routes::Routes;
+    use super::super::serve::Connections;
+    use super::*;
+    use crate::clock::Clock;
+    use crate::incident::Incident;
+    use crate::status::Status;
+
+    /// With a page full of incidents, all of this summary.
+    fn status(shared: &Shared, summary: &str) -> Status {
+        let incident = Incident { summary: summary.to_owned(), ..Incident::default() };
+        let incidents = (0..10).map(|_| Arc::new(incident.clone())).collect();
+        Status { incidents, ..(*shared.status()).clone() }
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_gets_what_is_new_and_not_all_that_there_was() {
+        let service = crate::report::tests::service();
+        let shared = Arc::new(Shared::new(Clock::start(), &service.name));
+        let routes = Routes::new(Arc::clone(&shared), Arc::new(Metrics::new(&service)));
+        let mut connections = Connections::at_most(1);
+        let (mut client, server) = duplex(1024);
+        client.write_all(b"GET /events HTTP/1.0\r\n\r\n").await.unwrap();
+        connections.serve(Box::new(server), &routes).await;
+        let most = 20;
+        for number in 0..=most {
+            shared.publish(status(&shared, &format!("{number:0100}")));
+            // Longer than whoever reads is made to wait.
+            sleep(BREATH * 3 / 2).await;
+        }
+        let (mut text, last) = (String::new(), format!("{most:0100}"));
+        while !text.contains(&last) {
+            let mut bytes = [0; 4096];
+            let read = client.read(&mut bytes).await.unwrap();
+            assert!(read > 0, "the stream has ended");
+            text.push_str(str::from_utf8(&bytes[..read]).unwrap());
+        }
+        let seen = text.matches("data: s0-past ").count();
+        assert!(seen < most / 2, "{seen} of {most} were kept for it");
     }
 }

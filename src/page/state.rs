@@ -1,12 +1,14 @@
 //! The state in words, with a shape and a colour, since when and what comes next.
 
+use std::fmt::{self, Write as _};
+
 use super::view::{ServiceView, View};
-use super::words::{age, plain, rfc3339, span, time};
+use super::words::{age, plain, shown, time_at};
 use crate::status::{Status, what_next};
 use crate::supervisor::State;
-use crate::text::escaped;
+use crate::tally::{Cause, Outage};
 
-/// What a state is to whoever looks: the worst of several comes last.
+/// What a state is to whoever looks, the worst last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Tone {
     Good,
@@ -21,7 +23,9 @@ impl Tone {
             State::Healthy => Self::Good,
             State::Maintenance | State::Stopped => Self::Idle,
             State::Degraded | State::Backoff | State::SlowRetry => Self::Bad,
-            State::BootHook | State::Starting | State::Stopping if is_broken(status) => Self::Bad,
+            State::BootHook | State::Starting | State::Stopping if broken(status).is_some() => {
+                Self::Bad
+            }
             State::BootHook | State::Starting | State::Stopping => Self::Busy,
         }
     }
@@ -56,27 +60,21 @@ impl Tone {
     }
 }
 
-/// Something broke it, and it is not up again.
-fn is_broken(status: &Status) -> bool {
-    status.tally.outage().is_some_and(|outage| outage.cause != crate::tally::Cause::Boot)
-}
-
 /// The window's title.
-pub(super) fn title(view: &View) -> String {
-    match worst(view) {
-        Some(service) => {
-            let (word, name) = (word(service), escaped(&service.status.service));
-            format!("{word} – {name} – Rekindle")
-        }
-        None => "Rekindle".to_owned(),
+pub(super) fn title(view: &View, html: &mut String) -> fmt::Result {
+    if let Some(service) = worst(view) {
+        word(view, service, html)?;
+        write!(html, " – {} – ", shown(&service.status.service))?;
     }
+    html.write_str("Rekindle")
 }
 
 /// The window's icon, as an address.
-pub(super) fn icon(view: &View) -> String {
+pub(super) fn icon(view: &View, html: &mut String) -> fmt::Result {
     let tone = worst(view).map_or(Tone::Idle, |service| Tone::of(&service.status));
     let ((ground, sign), colour) = (tone.shape(), tone.colour());
-    format!(
+    write!(
+        html,
         "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'%3E\
          %3Cpath fill='%23{colour}' d='{ground}'/%3E%3Cpath fill='none' stroke='%23fff' \
          stroke-width='2.5' d='{sign}'/%3E%3C/svg%3E"
@@ -85,88 +83,89 @@ pub(super) fn icon(view: &View) -> String {
 
 /// The service that an operator has to look at first.
 fn worst(view: &View) -> Option<&ServiceView> {
-    let mut services = view.services.iter();
-    let first = services.next()?;
-    Some(services.fold(first, |worst, service| {
-        if Tone::of(&service.status) > Tone::of(&worst.status) { service } else { worst }
-    }))
+    let services = view.services.iter().rev();
+    services.max_by_key(|service| Tone::of(&service.status))
+}
+
+/// What broke it, if it is not up again.
+fn broken(status: &Status) -> Option<Outage> {
+    status.tally.outage().filter(|outage| outage.cause != Cause::Boot)
 }
 
 /// The state's shape.
-pub(super) fn mark(service: &ServiceView) -> String {
+pub(super) fn mark(_: &View, service: &ServiceView, html: &mut String) -> fmt::Result {
     let tone = Tone::of(&service.status);
     let ((ground, sign), class) = (tone.shape(), tone.class());
-    format!(
+    write!(
+        html,
         "<svg class=\"{class}\" viewBox=\"0 0 24 24\" aria-hidden=\"true\"><path d=\"{ground}\"/>\
          <path class=\"sign\" d=\"{sign}\"/></svg>"
     )
 }
 
-/// The state in a few words that last as long as it does.
-pub(super) fn word(service: &ServiceView) -> String {
+/// The state in a few words, which last as long as it does.
+pub(super) fn word(_: &View, service: &ServiceView, html: &mut String) -> fmt::Result {
     let status = &service.status;
-    let broken = status.tally.outage().filter(|_| is_broken(status));
-    match (status.state, broken) {
-        (State::Healthy, _) if !status.ready => "Healthy, not ready".to_owned(),
-        (State::Healthy, _) => "Healthy".to_owned(),
-        (_, Some(outage)) => format!("Down: {}", plain(outage.cause.label())),
-        (State::BootHook, _) => "Starting: boot hook".to_owned(),
-        (State::Starting, _) => "Starting".to_owned(),
-        (State::Degraded | State::Backoff | State::SlowRetry, _) => "Not up yet".to_owned(),
-        (State::Stopping, _) => "Stopping".to_owned(),
-        (State::Maintenance, _) => "Held for maintenance".to_owned(),
-        (State::Stopped, _) => "Stopped".to_owned(),
-    }
+    let word = match (status.state, broken(status)) {
+        (State::Healthy, _) if !status.ready => "Healthy, not ready",
+        (State::Healthy, _) => "Healthy",
+        (_, Some(outage)) => return write!(html, "Down: {}", plain(outage.cause.label())),
+        (State::BootHook, _) => "Starting: boot hook",
+        (State::Starting, _) => "Starting",
+        (State::Degraded | State::Backoff | State::SlowRetry, _) => "Not up yet",
+        (State::Stopping, _) => "Stopping",
+        (State::Maintenance, _) => "Held for maintenance",
+        (State::Stopped, _) => "Stopped",
+    };
+    html.write_str(word)
 }
 
-/// Since when, and what comes next.
-pub(super) fn next(view: &View, service: &ServiceView) -> String {
+/// For how long, and what comes next.
+pub(super) fn next(view: &View, service: &ServiceView, html: &mut String) -> fmt::Result {
     let status = &service.status;
-    let settling = status.tally.outage().is_some();
-    let outage = status.tally.outage().filter(|_| status.state != State::Healthy);
-    let mut text = match outage {
-        Some(outage) => {
-            let since = time(&rfc3339(view.at(outage.began).saturating_sub(outage.earlier)));
-            format!("for <b>{}</b>, since {since}", age(outage.until(view.now)))
+    let outage = status.tally.outage();
+    let (lasted, since) = match outage {
+        Some(outage) if status.state != State::Healthy => {
+            (outage.until(view.now), view.at(outage.began).saturating_sub(outage.earlier))
         }
-        None => {
-            let (lasted, since) = (age(view.now.since(status.since)), view.at(status.since));
-            format!("for <b>{lasted}</b>, since {}", time(&rfc3339(since)))
-        }
+        _ => (view.now.since(status.since), view.at(status.since)),
     };
-    if status.state != State::Healthy || settling || !status.ready {
-        text += "<br>Next: ";
-        text += &match status.next_attempt {
-            Some(due) => format!("an attempt in <b>{}</b>", age(due.since(view.now))),
-            None => what_next(status.state, settling, status.ready).to_owned(),
-        };
-        if status.attempt > 1 {
-            text += &format!(" (attempt {} so far)", status.attempt);
+    write!(html, "for <b>{}</b>, since {}", age(lasted), time_at(since))?;
+    if status.state != State::Healthy || !status.ready || outage.is_some() {
+        html.push_str("<br>Next: ");
+        match status.next_attempt {
+            Some(due) => write!(html, "an attempt in <b>{}</b>", age(due.since(view.now)))?,
+            None => html.push_str(what_next(status.state, outage.is_some(), status.ready)),
         }
     }
-    text
+    if status.state != State::Healthy && status.attempt > 1 {
+        write!(html, "; {} attempts so far", status.attempt)?;
+    }
+    if let Some(drill) = status.drill {
+        write!(html, "<br>A drill is under way: {}", plain(drill.fault.label()))?;
+    }
+    Ok(())
 }
 
 /// What somebody has to do something about; mostly nothing.
-pub(super) fn alert(view: &View, service: &ServiceView) -> String {
+pub(super) fn alert(view: &View, service: &ServiceView, html: &mut String) -> fmt::Result {
     if let Err(stuck) = &view.live {
-        return format!("{}: what stands here is old, and nothing is healed.", escaped(stuck));
+        let stuck = shown(stuck);
+        return write!(html, "{stuck}: what stands here is old, and nothing is healed.");
     }
-    if service.status.state != State::SlowRetry {
-        return String::new();
+    if service.status.state == State::SlowRetry {
+        html.push_str("It does not come up by itself, and is tried only now and then.");
+        if let Some(exit) = &service.status.last_exit {
+            write!(html, " Last exit: {}.", shown(&exit.how))?;
+        }
     }
-    let last = service.status.last_exit.as_ref();
-    let how = last.map(|exit| format!(" Its last exit: {}.", escaped(&exit.how)));
-    format!(
-        "It does not come up by itself: attempts go at the slow pace.{}",
-        how.unwrap_or_default()
-    )
+    Ok(())
 }
 
 /// What we are, and since when.
-pub(super) fn about(view: &View) -> String {
+pub(super) fn about(view: &View, html: &mut String) -> fmt::Result {
     let began = view.now.since_start();
-    let since = time(&rfc3339(view.wall.saturating_sub(began)));
+    let (lasted, since) = (age(began), time_at(view.wall.saturating_sub(began)));
     let kind = plain(view.start.label());
-    format!("Rekindle {}, up for {}, since {since}; start: {kind}", view.version, span(began))
+    write!(html, "Rekindle {}, up for {lasted}, since {since}; start: {kind}", view.version)
 }

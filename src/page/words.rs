@@ -2,7 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::text::{date, escaped};
+use crate::text::{date, escaped, short_line};
+
+/// The longest text and the longest word, in bytes before they are escaped.
+const LONGEST: usize = 120;
+const LONGEST_WORD: usize = 32;
 
 /// A span: `30 ms`, `4.2 s`, `2 min 10 s`, `3 h 12 min`, `12 d 4 h`.
 pub(super) fn span(span: Duration) -> String {
@@ -36,14 +40,24 @@ pub(super) fn rfc3339(since_1970: Duration) -> String {
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since_1970).to_string()
 }
 
-/// A time for people and for programs.
+/// A time for people and for programs, from RFC 3339.
 pub(super) fn time(rfc3339: &str) -> String {
-    format!("<time datetime=\"{}\">{}</time>", escaped(rfc3339), escaped(&date(rfc3339)))
+    format!("<time datetime=\"{}\">{}</time>", plain(rfc3339), plain(&date(rfc3339)))
+}
+
+/// The same, from the time since 1970.
+pub(super) fn time_at(since_1970: Duration) -> String {
+    time(&rfc3339(since_1970))
 }
 
 /// A word of ours as people write it.
 pub(super) fn plain(word: &str) -> String {
-    escaped(&word.replace('_', " "))
+    escaped(&short_line(&word.replace('_', " "), LONGEST_WORD))
+}
+
+/// Text from outside.
+pub(super) fn shown(text: &str) -> String {
+    escaped(&short_line(text, LONGEST))
 }
 
 #[cfg(test)]
@@ -66,9 +80,8 @@ mod tests {
             assert_eq!(span(Duration::from_millis(millis)), expected);
         }
         assert_eq!(age(Duration::from_millis(1_900)), "1 s");
-        let at = rfc3339(Duration::from_secs(1_800_000_000));
         assert_eq!(
-            time(&at),
+            time_at(Duration::from_hours(500_000)),
             "<time datetime=\"2027-01-15T08:00:00Z\">2027-01-15 08:00:00 UTC</time>"
         );
         assert_eq!(time("<é"), "<time datetime=\"&lt;é\">&lt;é</time>");

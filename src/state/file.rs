@@ -243,7 +243,8 @@ mod tests {
     use super::super::begin::{Broken, Ending};
     use super::super::property;
     use super::*;
-    use crate::metrics::{Kept, Metric};
+    use crate::history::History;
+    use crate::metrics::{Kept, Metric, seconds};
 
     fn store(directory: &Path) -> Store {
         Store::new(File::open(directory).unwrap()).unwrap()
@@ -269,7 +270,14 @@ mod tests {
                 let mut kept = Kept::default();
                 kept.set(Metric::Restarts, &["exit"], count.into());
                 let outage = outage.map(|(cause, seconds)| Broken { cause, seconds });
-                State { run, boot_id, ending, heartbeat, uptime: 7.5, outage, kept }
+                let mut history = History::default();
+                history.add(
+                    seconds(heartbeat),
+                    seconds(heartbeat + 60.0),
+                    seconds(60.0),
+                    seconds(0.0),
+                );
+                State { run, boot_id, ending, heartbeat, uptime: 7.5, outage, kept, history }
             },
         )
     }
@@ -317,6 +325,13 @@ mod tests {
             });
             property::state(text.to_string().as_bytes());
         }
+    }
+
+    #[test]
+    fn a_file_from_before_there_was_a_history_is_read() {
+        let mut state = serde_json::to_value(last()).unwrap();
+        state.as_object_mut().unwrap().remove("history").unwrap();
+        assert_eq!(decode(&sealed(&state.to_string())), Ok(last()));
     }
 
     #[test]

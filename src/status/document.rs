@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{Answer, Counts, Drill, Shared, Status, began_at, since_1970};
 use crate::comeback::Comeback;
 use crate::gather::gather;
+use crate::history::WINDOWS;
 use crate::supervisor::{Moment, State};
 use crate::tally::Outage;
 
@@ -76,6 +77,15 @@ pub struct ServiceReport {
     pub counts: Counts,
     pub up_seconds: f64,
     pub down_seconds: f64,
+    pub availability: BTreeMap<&'static str, AvailabilityReport>,
+}
+
+/// How much of a window the service was up.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the schema describes each")]
+pub struct AvailabilityReport {
+    pub ratio: Option<f64>,
+    pub known_seconds: f64,
 }
 
 /// A time in which the service was not up.
@@ -196,8 +206,18 @@ impl ServiceReport {
             counts: status.counts,
             up_seconds: seconds(sums.up),
             down_seconds: seconds(sums.total().saturating_sub(sums.up + sums.pending)),
+            availability: availability(now, status),
         }
     }
+}
+
+fn availability(now: Moment, status: &Status) -> BTreeMap<&'static str, AvailabilityReport> {
+    let (history, wall) = (status.history(now), since_1970(now, now));
+    gather(WINDOWS.iter().map(|window| {
+        let share = history.share(wall, *window);
+        let known_seconds = seconds(share.known());
+        (window.label, AvailabilityReport { ratio: share.ratio(), known_seconds })
+    }))
 }
 
 impl OutageReport {
@@ -246,7 +266,8 @@ pub(crate) mod tests {
 
     use super::super::{Incident, LastExit};
     use super::*;
-    use crate::clock::Clock;
+    use crate::clock::{self, Clock};
+    use crate::history::History;
     use crate::schema::fit;
     use crate::state::{Beginning, Splay};
     use crate::supervisor::DrillFault;
@@ -262,7 +283,7 @@ pub(crate) mod tests {
     #[test]
     fn a_status_with_everything_in_it_fits_the_schema() {
         let at = Moment::new(Duration::from_millis(1_234));
-        let mut status = Status::new("gateway", Tally::new(Moment::ZERO));
+        let mut status = Status::new("gateway", Tally::new(Moment::ZERO), History::default());
         let outage = status.tally.outage().unwrap();
         status.pid = Some(4711);
         status.next_attempt = Some(at);
@@ -274,6 +295,10 @@ pub(crate) mod tests {
         let answer =
             Answer { at, result: "timeout", detail, took, failures: 2, passed: Some(Moment::ZERO) };
         status.probes.insert("liveness", answer);
+        let (wall, ms) = (clock::wall(), Duration::from_millis(1));
+        let mut history = History::default();
+        history.add(wall, wall + ms * 4, ms * 3, ms);
+        status.history = history.into();
         let splay = Splay { seed: 0xabc, delay: Duration::from_millis(37_500) };
         let beginning = Beginning::default();
         let shared = Shared::continuing(Clock::start(), "gateway", &beginning, Some(splay));
@@ -290,6 +315,13 @@ pub(crate) mod tests {
         assert_eq!(service["outage"]["cause"], "boot");
         assert_eq!(service["drill"]["fault"], "hang");
         assert_eq!(document["supervisor"]["forgets"], "the disk is full");
+        for window in ["24h", "7d", "30d"] {
+            let available = &service["availability"][window];
+            assert_eq!(
+                (available["ratio"].as_f64(), available["known_seconds"].as_f64()),
+                (Some(0.75), Some(0.004))
+            );
+        }
         assert_eq!(document["supervisor"]["start"], "first");
         assert_eq!(document["supervisor"]["boot_splay"]["delay_seconds"], 37.5);
         assert_eq!(document["supervisor"]["on_disk"]["valid"], false);
