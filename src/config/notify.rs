@@ -19,7 +19,7 @@ pub(super) fn notify(section: &Section<'_>) -> Notify {
         ("webhook_timeout", "webhook", webhook.is_none()),
         ("exec_timeout", "exec", exec.is_none()),
     ] {
-        if missing && section.given(key).is_some() {
+        if missing && section.differs(key) {
             section.doubt(key, &format!("has no effect without {needs}"));
         }
     }
