@@ -4,7 +4,17 @@
 //! page, the webhook): its words are those of metrics and log, its times RFC 3339 in UTC, its spans
 //! seconds. It decides nothing, and whoever reads an old one gets what was known then.
 
+pub mod chronicle;
+pub mod file;
+pub mod ledger;
+pub mod mask;
+pub mod outputs;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod property;
+
 use serde::{Deserialize, Serialize};
+
+use crate::tally::Cause;
 
 /// The form of the records that this version writes.
 pub const FORMAT: u32 = 1;
@@ -35,8 +45,10 @@ pub struct Incident {
     pub exit: Option<Exit>,
     /// Who held the port of the service, if somebody else did.
     pub port_holder: Option<PortHolder>,
-    /// What happened when, oldest first.
+    /// What happened when, oldest first. Of very many, the first and the last.
     pub timeline: Vec<Step>,
+    /// So many steps in between are left out.
+    pub steps_left_out: u32,
     /// The last answers of probes before and during the outage, oldest first.
     pub probes: Vec<ProbeAnswer>,
     /// The last run of each hook.
@@ -47,6 +59,8 @@ pub struct Incident {
     pub capture: Option<Capture>,
     /// The child's last output before it went down.
     pub output: String,
+    /// The last output of the last attempt that failed as well, if one did.
+    pub attempt_output: String,
 }
 
 /// The end of an outage.
@@ -112,8 +126,12 @@ pub mod step {
     pub const HOOK_ENDED: &str = "hook_ended";
     /// The child runs.
     pub const STARTED: &str = "started";
-    /// The child exited by itself.
+    /// It could not be started.
+    pub const NOT_STARTED: &str = "not_started";
+    /// The child exited by itself, again.
     pub const EXITED: &str = "exited";
+    /// It ran and did not become healthy, or not for long.
+    pub const FAILED: &str = "failed";
     /// A probe passed.
     pub const PASSED: &str = "passed";
     /// It lasted.
@@ -122,6 +140,8 @@ pub mod step {
     pub const PORT_HELD: &str = "port_held";
     /// A restart was avoided.
     pub const AVOIDED: &str = "avoided";
+    /// Something else that may explain it.
+    pub const NOTED: &str = "noted";
 }
 
 /// What a probe said.
@@ -178,8 +198,20 @@ pub struct Capture {
 }
 
 impl Incident {
+    /// Whether something broke: nothing did in a drill.
+    pub fn is_incident(&self) -> bool {
+        self.cause != Cause::Drill.label()
+    }
+
     /// Whether it is over.
     pub const fn is_over(&self) -> bool {
         self.end.is_some()
+    }
+
+    /// As it is remembered to be shown: without most of its output.
+    #[must_use]
+    pub fn in_short(mut self) -> Self {
+        self.output = outputs::last(self.output);
+        self
     }
 }

@@ -6,8 +6,10 @@
 //!                                         └ facts → report → log, metrics, status → http
 //! ```
 
+pub mod announce;
 pub mod cli;
 pub mod clock;
+pub mod comeback;
 pub mod config;
 pub mod demo;
 pub mod drill;
@@ -30,6 +32,9 @@ pub mod planted;
 pub mod probe;
 pub mod process;
 pub mod report;
+#[cfg(test)]
+#[path = "../tests/it/support/schema.rs"]
+mod schema;
 pub mod state;
 pub mod status;
 pub mod supervisor;

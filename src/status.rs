@@ -6,14 +6,16 @@
 pub mod document;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::clock::{self, Clock};
+use crate::comeback::Comeback;
 use crate::history::History;
 use crate::incident::Incident;
 use crate::metrics::{Readings, Usage};
@@ -54,8 +56,10 @@ pub struct Status {
     pub incident: Option<Arc<Incident>>,
     /// The records of the last outages that are over, latest first.
     pub incidents: Arc<[Arc<Incident>]>,
-    /// What a drill has broken, until it is over.
-    pub drill: Option<DrillFault>,
+    /// The drill that is not over.
+    pub drill: Option<Drill>,
+    /// How many restarts the budget has left, if there is one.
+    pub restarts_left: Option<u32>,
     /// The last answer of each probe, by role.
     pub probes: BTreeMap<&'static str, Answer>,
     /// What has been counted.
@@ -66,6 +70,15 @@ pub struct Status {
     pub history: Arc<History>,
     /// A recovery may take so long.
     pub objective: Option<Duration>,
+}
+
+/// A drill in the running service.
+#[derive(Clone, Copy, Debug)]
+pub struct Drill {
+    /// What is broken.
+    pub fault: DrillFault,
+    /// Since when.
+    pub began: Moment,
 }
 
 /// How the child last ended.
@@ -118,6 +131,10 @@ pub struct Shared {
     last_turn: AtomicU64,
     due: AtomicU64,
     origin: Origin,
+    comeback: Mutex<Comeback>,
+    /// Where what is remembered is written.
+    state_dir: Option<PathBuf>,
+    forgets: Mutex<Option<String>>,
 }
 
 /// How this run began.
@@ -150,7 +167,16 @@ impl Shared {
             last_turn: AtomicU64::new(0),
             due: AtomicU64::new(NEVER),
             origin: Origin { start: beginning.start, splay },
+            comeback: Mutex::default(),
+            state_dir: None,
+            forgets: Mutex::default(),
         }
+    }
+
+    /// The same, and what is remembered is written there.
+    #[must_use]
+    pub fn with_state_dir(self, state_dir: Option<PathBuf>) -> Self {
+        Self { state_dir, ..self }
     }
 
     /// The present moment of the loop's clock.
@@ -163,16 +189,37 @@ impl Shared {
         self.origin
     }
 
-    /// Replaces the status.
-    pub fn publish(&self, status: Status) {
-        let status = Arc::new(status);
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    /// Replaces the status, except for the records of outages.
+    pub fn publish(&self, mut status: Status) {
+        let mut shown = self.shown();
+        status.incident.clone_from(&shown.incident);
+        status.incidents = Arc::clone(&shown.incidents);
+        *shown = Arc::new(status);
+        drop(shown);
+        self.changes.send_replace(());
+    }
+
+    /// Replaces the records of outages: that of the current one, and those of the last ones.
+    pub fn show_incidents(&self, incident: Option<Arc<Incident>>, incidents: Arc<[Arc<Incident>]>) {
+        let mut shown = self.shown();
+        *shown = Arc::new(Status { incident, incidents, ..(**shown).clone() });
+        drop(shown);
         self.changes.send_replace(());
     }
 
     /// Tells of each new status from now on.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
+    }
+
+    /// Why the next run will not know what this one has counted; `None`: it will.
+    pub fn set_forgets(&self, why: Option<String>) {
+        *self.forgets.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Why what is remembered is lost with the sandbox, or not written, if it is.
+    pub fn forgets(&self) -> Option<String> {
+        self.forgets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The loop has turned, and turns again at `due` at the latest.
@@ -183,7 +230,21 @@ impl Shared {
 
     /// The latest status.
     pub fn status(&self) -> Arc<Status> {
-        Arc::clone(&self.status.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.shown())
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Arc<Status>> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A start from what is on disk now would come to this.
+    pub fn would_come_back(&self, found: Comeback) {
+        *self.comeback.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// What a start from what is on disk now would come to.
+    pub fn comeback(&self) -> Comeback {
+        self.comeback.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the loop turns; how late it is otherwise. An idle loop may sleep for long: it is
@@ -252,6 +313,7 @@ impl Status {
             incident: None,
             incidents: Arc::default(),
             drill: None,
+            restarts_left: None,
             probes: BTreeMap::new(),
             counts: Counts::default(),
             tally,

@@ -212,7 +212,7 @@ _rekindle() {
             return 0
             ;;
         rekindle__subcmd__drill)
-            opts="-h --config --live --yes --scenario --list --repeat --seed --rto --output --own-tree --inside --help"
+            opts="-h --config --live --state-dir --yes --scenario --list --repeat --seed --rto --output --own-tree --inside --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -223,6 +223,10 @@ _rekindle() {
                     return 0
                     ;;
                 --live)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

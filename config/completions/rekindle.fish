@@ -80,7 +80,8 @@ complete -c rekindle -n "__fish_rekindle_using_subcommand status" -l json -d 'Pr
 complete -c rekindle -n "__fish_rekindle_using_subcommand status" -s h -l help -d 'Print help'
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l config -d 'Drill the service of this file instead of the demo gateway' -r -F
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l live -d 'Drill the running instance of this name, where it runs' -r
-complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l scenario -d 'Only this scenario; may be given several times [default: all]' -r
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l state-dir -d 'Its state directory, if it was given one [default: `$REKINDLE_STATE_DIR`]' -r -F
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l scenario -d 'Only these scenarios; may be given several times [default: all]' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l repeat -d 'Do everything so often' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l seed -d 'Choose the random moments as in the drill that reported this' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l rto -d 'Fail if a recovery takes longer [default: the objective of FILE]' -r

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::StatusArgs;
 use super::probe::Instance;
-use crate::drill::ask;
+use crate::drill::ask::{self, NoAnswer};
 use crate::paths::{Environment, PathError};
 use crate::status::{human, what_next};
 use crate::supervisor::State;
@@ -25,7 +25,7 @@ const USAGE: u8 = 2;
 /// There is none to ask; init scripts use the same code.
 const NOT_RUNNING: u8 = 3;
 /// The widest line, in bytes.
-const WIDTH: usize = 80;
+pub(super) const WIDTH: usize = 80;
 /// How often `--watch` asks.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Moves to the upper left corner and clears what is below.
@@ -72,9 +72,11 @@ fn tell(instance: &Instance, json: bool, env: &Environment) -> Told {
         (code, error.to_string())
     })?;
     let body = ask::unix(&socket, "GET", "/status").map_err(|error| {
-        let gone =
-            matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound);
-        let (code, hint) = if gone { (NOT_RUNNING, "; is it running?") } else { (NOT_HEALTHY, "") };
+        let (code, hint) = match error {
+            NoAnswer::Nobody => (NOT_RUNNING, "; is it running?"),
+            NoAnswer::Silent => (NOT_HEALTHY, "; it is stopped (SIGSTOP, a debugger) or stuck"),
+            NoAnswer::Refused(_) | NoAnswer::Broken(_) => (NOT_HEALTHY, ""),
+        };
         (code, format!("cannot ask for the status on {}: {error}{hint}", socket.display()))
     })?;
     let document: Value = serde_json::from_str(&body)
@@ -118,12 +120,20 @@ impl Rows {
         let since = date(text(service, "since"));
         self.add("  since", &format!("{since}, for {}", span(&service["for_seconds"])));
         self.add("  next", &next(service));
+        let drill = &service["drill"];
+        if let Some(fault) = drill["fault"].as_str() {
+            let began = date(text(drill, "began"));
+            self.add("  drill", &format!("{fault}, {began}, {}", span(&drill["seconds"])));
+        }
         for (label, key) in [("  outage", "outage"), ("  incident", "last_incident")] {
             if let Some(outage) = service[key].as_object() {
                 let began = outage["began"].as_str().map(date).unwrap_or_default();
                 let cause = outage["cause"].as_str().unwrap_or_default();
                 self.add(label, &format!("{cause}, {began}, {}", span(&outage["seconds"])));
             }
+        }
+        if let Some(summary) = service["incident"]["summary"].as_str() {
+            self.add("  what", summary);
         }
         if let Some(how) = service["last_exit"]["how"].as_str() {
             let at = date(text(&service["last_exit"], "at"));
@@ -149,6 +159,15 @@ impl Rows {
         let began = text(supervisor, "start");
         let pid = &supervisor["pid"];
         self.add("rekindle", &format!("{version}, pid {pid}, since {since}, start: {began}"));
+        let on_disk = &supervisor["on_disk"];
+        if on_disk["valid"] == false {
+            self.add("  on disk", text(on_disk, "problem"));
+        } else if on_disk["differs"] == true {
+            self.add("  on disk", "the configuration is not the one that runs");
+        }
+        if let Some(why) = supervisor["forgets"].as_str() {
+            self.add("", &format!("not remembered: {why}"));
+        }
         if supervisor["live"] != true {
             self.add("", "its loop is stuck: what stands above is old, and nothing is healed");
         }
@@ -179,8 +198,11 @@ fn text<'a>(object: &'a Value, key: &str) -> &'a str {
 }
 
 fn span(seconds: &Value) -> String {
-    let seconds = seconds.as_f64().unwrap_or_default().max(0.0);
-    human(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+    human_seconds(seconds.as_f64().unwrap_or_default())
+}
+
+pub(super) fn human_seconds(seconds: f64) -> String {
+    human(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -236,12 +258,48 @@ gateway      backoff: waiting 8.0 s for the next attempt
     }
 
     #[test]
+    fn a_drill_and_what_is_not_remembered_are_told() {
+        let mut document = document("degraded", false);
+        document["services"][0]["drill"] =
+            json!({"fault": "hang", "began": "2026-11-26T10:20:09.000Z", "seconds": 4.25});
+        document["supervisor"]["forgets"] = json!("the state directory is in memory (tmpfs)");
+        let table = table(&document);
+        for row in [
+            "\n  drill      hang, 2026-11-26 10:20:09 UTC, 4.2 s\n  outage     crash,",
+            "\n             not remembered: the state directory is in memory (tmpfs)\n",
+        ] {
+            assert!(table.contains(row), "{table}");
+        }
+    }
+
+    #[test]
     fn no_line_is_wider_than_eighty_columns_whatever_a_server_says() {
         let table = table(&document("backoff", false));
         for line in table.lines() {
             assert!(line.chars().count() <= 80, "{line}");
         }
         assert!(table.contains("  liveness   3 in a row, 1 ms: refused: xxx"), "{table}");
+    }
+
+    #[test]
+    fn what_is_on_disk_has_a_line_only_if_it_is_not_what_runs() {
+        let mut document = document("healthy", true);
+        for (on_disk, line) in [
+            (json!({"valid": true, "problem": null, "differs": false}), None),
+            (
+                json!({"valid": true, "problem": null, "differs": true}),
+                Some("  on disk    the configuration is not the one that runs\n"),
+            ),
+            (
+                json!({"valid": false, "problem": "a.toml:3: no such key", "differs": true}),
+                Some("  on disk    a.toml:3: no such key\n"),
+            ),
+        ] {
+            document["supervisor"]["on_disk"] = on_disk;
+            let table = table(&document);
+            assert_eq!(table.contains("on disk"), line.is_some(), "{table}");
+            assert!(table.contains(line.unwrap_or_default()), "{table}");
+        }
     }
 
     #[test]

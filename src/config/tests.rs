@@ -140,6 +140,14 @@ fn each_mistake_is_told_with_its_line_its_value_and_the_way_out() {
         (r#"startup_timeout = "0s""#, "is too short: it must be 1ms or longer"),
         (r#"helth = "http://x/""#, "service.gateway.helth is not a key: did you mean health?"),
         (r#"interval = "1s""#, "it belongs at"),
+        (
+            "stop_timeout.path = 1",
+            "stop_timeout.path is not a key: stop_timeout is a value (duration)",
+        ),
+        (
+            r#"probe.liveness.http.url = "http://x/""#,
+            "liveness.http.url is not a key: http is a value (URL) and has no keys",
+        ),
         (r#"listen = "off""#, "is not a key: it belongs at supervisor.listen"),
         (r#"health = "127.0.0.1:1/""#, "is not a URL (relative URL without a base): write it"),
         (r#"health = "ftp://x/""#, "is neither http nor https"),

@@ -23,6 +23,8 @@ pub struct Report {
     pub arena: Arena,
     /// In the order in which they were done.
     pub outcomes: Vec<Outcome>,
+    /// How many were not done because the drill was interrupted.
+    pub undone: usize,
 }
 
 /// Where a drill was done.
@@ -64,9 +66,21 @@ impl Report {
         text
     }
 
-    /// Whether nothing was wrong.
+    /// Whether all was done, and nothing was wrong.
     pub fn has_passed(&self) -> bool {
-        self.failed() == 0
+        self.failed() == 0 && !self.is_interrupted()
+    }
+
+    /// Whether it is not the whole drill.
+    pub const fn is_interrupted(&self) -> bool {
+        self.undone > 0
+    }
+
+    /// That it is not the whole drill, if so.
+    fn interruption(&self) -> Option<String> {
+        let all = self.outcomes.len() + self.undone;
+        self.is_interrupted()
+            .then(|| format!("interrupted: {} of {all} were not done", self.undone))
     }
 
     fn failed(&self) -> usize {

@@ -112,6 +112,37 @@ fn the_routes_answer_with_their_codes() {
 }
 
 #[test]
+fn metrics_are_packed_for_whoever_accepts_it_and_head_has_the_same_headers() {
+    let server = server();
+    let ask = |method: &str, accepts: &str| {
+        let mut stream = server.connect();
+        let rest = "Host: test\r\nConnection: close\r\n";
+        write!(stream, "{method} /metrics HTTP/1.1\r\n{rest}{accepts}\r\n").unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+        let body = answer.split_off(end + 4);
+        (String::from_utf8(answer).unwrap(), body)
+    };
+    let says_packed = |head: &str| head.contains("content-encoding: gzip\r\n");
+    let (head, plain) = ask("GET", "");
+    assert!(!says_packed(&head) && head.contains("vary: accept-encoding\r\n"), "{head}");
+
+    let (head, packed) = ask("GET", "Accept-Encoding: deflate, gzip;q=0.9\r\n");
+    assert!(says_packed(&head) && head.contains("vary: accept-encoding\r\n"), "{head}");
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{head}");
+    assert!(head.contains(&format!("content-length: {}\r\n", packed.len())), "{head}");
+    assert!(packed.len() < plain.len() / 5, "{} of {} bytes", packed.len(), plain.len());
+    let page = String::from_utf8(gzip::tests::unpacked(&packed)).unwrap();
+    assert!(page.contains("rekindle_http_requests_total{handler=\"metrics\",code=\"200\"} 1\n"));
+
+    let (head, body) = ask("HEAD", "Accept-Encoding: gzip\r\n");
+    assert!(says_packed(&head) && head.contains("content-length: ") && body.is_empty(), "{head}");
+    let (head, page) = ask("GET", "Accept-Encoding: gzip;q=0\r\n");
+    assert!(!says_packed(&head) && page.starts_with(b"#"), "{head}");
+}
+
+#[test]
 fn the_control_socket_answers_too() {
     let server = server();
     let answer = exchange(UnixStream::connect(&server.control).unwrap(), "GET /readyz");
@@ -262,12 +293,13 @@ fn a_header_without_end_is_cut_off() {
 fn output_that_is_handed_over_comes_out_unchanged() {
     let mut server = server();
     let (read, write) = rustix::pipe::pipe().unwrap();
-    server.handle.pump(Stream::Stdout, read);
+    let tail = Arc::<Tail>::default();
+    server.handle.pump(Stream::Stdout, read, &tail);
     std::fs::File::from(write).write_all(b"hello\xff\n").unwrap();
     let mut seen = [0; 7];
     server.stdout.read_exact(&mut seen).unwrap();
     assert_eq!(&seen, b"hello\xff\n");
-    wait_for(|| (server.handle.tail().bytes() == b"hello\xff\n").then_some(()));
+    wait_for(|| (tail.bytes() == b"hello\xff\n").then_some(()));
 }
 
 #[test]
@@ -279,7 +311,8 @@ fn a_pipe_that_was_read_to_its_end_is_closed() {
     let read = open(&fifo, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
     let write = || open(&fifo, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
     let writer = write().unwrap();
-    server.handle.pump(Stream::Stdout, read);
+    let tail = Arc::<Tail>::default();
+    server.handle.pump(Stream::Stdout, read, &tail);
     drop(writer);
     wait_for(|| (write().err() == Some(rustix::io::Errno::NXIO)).then_some(()));
     assert!(server.handle.drain(PATIENCE));
@@ -297,14 +330,15 @@ fn the_control_socket_is_gone_when_we_are() {
 fn a_flood_of_output_that_nobody_reads_does_not_delay_an_answer() {
     let server = server();
     let (read, write) = rustix::pipe::pipe().unwrap();
-    server.handle.pump(Stream::Stdout, read);
+    let tail = Arc::<Tail>::default();
+    server.handle.pump(Stream::Stdout, read, &tail);
     let mut write = std::fs::File::from(write);
     let chunk = vec![b'x'; 64 * 1024];
     for _ in 0..1000 {
         write.write_all(&chunk).unwrap();
     }
     assert_eq!(code(&server.ask("GET /livez")), "200");
-    assert_eq!(server.handle.tail().bytes().len(), 64 * 1024, "only the tail is kept");
+    assert_eq!(tail.bytes().len(), 64 * 1024, "only the tail is kept");
 }
 
 static LOOKS: AtomicU32 = AtomicU32::new(0);
@@ -324,7 +358,7 @@ fn after_a_panic_everything_is_served_again_and_pipes_stay_open() {
     let control = setup.control.clone().unwrap();
     let handle = start(setup).unwrap();
     let (read, write) = rustix::pipe::pipe().unwrap();
-    handle.pump(Stream::Stdout, read);
+    handle.pump(Stream::Stdout, read, &Arc::default());
     let mut write = std::fs::File::from(write);
     let mut seen = [0; 4];
     write.write_all(b"one\n").unwrap();
@@ -379,7 +413,7 @@ proptest! {
     fn whatever_requests_are_sent_the_property_holds(
         requests in proptest::collection::vec(
             "(GET|HEAD|POST|PUT|OPTIONS|X) (/|/events|/metrics|/livez|/readyz|/status|\\*|http://a/livez)(\\?verbose)? \
-             HTTP/1\\.[01]\r\n(host: x\r\n)?(connection: (close|keep-alive|upgrade)\r\n)?\
+             HTTP/1\\.[01]\r\n(host: x\r\n)?(accept-encoding: (gzip|gzip;q=[01]|\\*)\r\n)?(connection: (close|keep-alive|upgrade)\r\n)?\
              (content-length: [0-9]{1,3}\r\n|transfer-encoding: chunked\r\n|expect: 100-continue\r\n)?\r\n(1\r\na\r\n0\r\n\r\n)?",
             0..4
         )

@@ -141,8 +141,8 @@ pub(super) fn next(view: &View, service: &ServiceView, html: &mut String) -> fmt
     if status.state != State::Healthy && status.attempt > 1 {
         write!(html, "; {} attempts so far", status.attempt)?;
     }
-    if let Some(fault) = status.drill {
-        write!(html, "<br>A drill is under way: {}", plain(fault.label()))?;
+    if let Some(drill) = status.drill {
+        write!(html, "<br>A drill is under way: {}", plain(drill.fault.label()))?;
     }
     Ok(())
 }
@@ -158,6 +158,14 @@ pub(super) fn alert(view: &View, service: &ServiceView, html: &mut String) -> fm
         if let Some(exit) = &service.status.last_exit {
             write!(html, " Last exit: {}.", shown(&exit.how))?;
         }
+    }
+    Ok(())
+}
+
+/// What does not keep the service from serving now, and may later.
+pub(super) fn warnings(view: &View, html: &mut String) -> fmt::Result {
+    for warning in &view.warnings {
+        write!(html, "<p class=\"warning\">{}</p>", shown(warning))?;
     }
     Ok(())
 }

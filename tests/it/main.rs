@@ -2,6 +2,7 @@
 
 mod answers;
 mod cli;
+mod comeback;
 mod context;
 mod crash;
 mod demo;
@@ -11,7 +12,9 @@ mod faults;
 mod handover;
 mod hang;
 mod hook;
+mod incidents;
 mod listen;
+mod live_drill;
 mod notify;
 mod output;
 mod pid1;

@@ -24,10 +24,11 @@ pub(super) fn write(report: &Report, html: &mut String) -> fmt::Result {
         html,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>Rekindle drill</title>\n\
-         <style>\n{}</style>\n<h1>Drill: {}</h1>\n<p>{}<br>Done {}, seed {}.</p>\n\
+         <style>\n{}</style>\n<h1>Drill: {}</h1>\n<p>{}{}<br>Done {}, seed {}.</p>\n\
          <table>\n<tr><th>Scenario<th>Stands for<th>Detected after<th>Recovered after<th>Verdict\n",
         include_str!("page.css"),
         if report.has_passed() { "passed" } else { "failed" },
+        report.interruption().map_or_else(String::new, |line| line + "<br>"),
         escaped(&report.summary()),
         escaped(&report.place()),
         report.seed,

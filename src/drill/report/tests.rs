@@ -58,6 +58,7 @@ fn report() -> Report {
             outcome("clock-1970", Verdict::Skipped("it is <not> possible here".to_owned())),
             outcome("wrong-health-url", Verdict::Passed),
         ],
+        undone: 0,
     }
 }
 
@@ -92,4 +93,21 @@ fn one_failure_fails_the_whole_drill() {
     assert!(!report.has_passed());
     report.outcomes.retain(|outcome| !matches!(outcome.verdict, Verdict::Failed(_)));
     assert!(report.has_passed(), "what is skipped is no failure");
+}
+
+#[test]
+fn one_that_was_interrupted_has_not_passed_and_says_so_in_every_form() {
+    let mut report = report();
+    report.outcomes.retain(|outcome| outcome.verdict == Verdict::Passed);
+    report.undone = 3;
+    assert!(!report.has_passed());
+    for (format, said) in [
+        (Format::Table, "\ninterrupted: 3 of 5 were not done\n2 of 2 passed"),
+        (Format::Json, "\"not_done\": 3"),
+        (Format::Junit, "<error message=\"interrupted: 3 of 5 were not done\"/>"),
+        (Format::Html, "<p>interrupted: 3 of 5 were not done<br>2 of 2 passed"),
+    ] {
+        let text = report.written(format);
+        assert!(text.contains(said), "{text}");
+    }
 }
