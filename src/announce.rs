@@ -248,6 +248,7 @@ fn verdict(status: StatusCode) -> Result<(), Failed> {
 fn without_output(incident: &Incident) -> Incident {
     let mut told = incident.clone();
     told.output.clear();
+    told.attempt_output.clear();
     told.capture = None;
     for probe in &mut told.probes {
         probe.body.clear();

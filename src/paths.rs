@@ -167,9 +167,17 @@ pub fn find_control_socket(
     let socket_in = |directory: &PathBuf| {
         Some(directory.join(SOCKET)).filter(|socket| socket.exists() && !is_anothers(socket))
     };
+    // Those that were killed have left their sockets behind.
+    let listens = |socket: &PathBuf| is_answered(socket).unwrap_or(true);
+    let best_in = |directories: &[PathBuf]| {
+        let mut sockets: Vec<_> = directories.iter().filter_map(socket_in).collect();
+        sockets.sort_by_key(|socket| !listens(socket));
+        sockets.into_iter().next()
+    };
     let own = [env.runtime_directory.as_deref(), state_dir, env.state_directory.as_deref()];
     let mut looked: Vec<_> = own.into_iter().flatten().map(Path::to_owned).collect();
-    if let Some(socket) = looked.iter().find_map(socket_in) {
+    // The next run may have put its own elsewhere, and can be told by its state directory.
+    if let Some(socket) = best_in(&looked).filter(|it| state_dir.is_none() || listens(it)) {
         return Ok(socket);
     }
     let state_dir = state_dir.map(Path::to_owned);
@@ -181,7 +189,7 @@ pub fn find_control_socket(
     let roots: Vec<_> = roots.into_iter().flatten().collect();
     if let Some(name) = name {
         let named: Vec<_> = roots.iter().map(|root| root.join(name)).collect();
-        let socket = named.iter().find_map(socket_in);
+        let socket = best_in(&named);
         looked.extend(named);
         let name = Some(name.to_owned());
         return socket.ok_or(PathError::NotFound { name, state_dir, looked });
@@ -192,8 +200,7 @@ pub fn find_control_socket(
     }
     instances.retain(|_, path| !is_anothers(path));
     if instances.len() > 1 {
-        // Those that were killed have left their sockets behind.
-        instances.retain(|_, path| is_answered(path).unwrap_or(true));
+        instances.retain(|_, socket| listens(socket));
     }
     let names: Vec<_> = instances.keys().cloned().collect();
     if names.len() > 1 {
@@ -465,6 +472,9 @@ mod tests {
         let b = directory.path().join("run/b").join(SOCKET);
         let _ours = open(&b);
         assert_eq!(find(None), Ok(b.clone()), "among several, too");
+        // One that was killed had put it with its state.
+        drop(open(&ours.join(SOCKET)));
+        assert_eq!(find(None), Ok(b.clone()), "the one that listens");
         assert_eq!(find(Some("b")), Ok(b.clone()));
         let env = Environment { runtime_directory: Some(a.parent().unwrap().into()), ..env };
         let found = find_control_socket(None, Some(&ours), &env, &keeps);

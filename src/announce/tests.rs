@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use serde_json::Value;
 
 use super::*;
-use crate::incident::{End, HookRun, ProbeAnswer};
+use crate::incident::{Capture, End, HookRun, ProbeAnswer};
 use crate::metrics::Metrics;
 
 /// How the server takes a document.
@@ -80,6 +80,8 @@ fn incident(id: &str) -> Arc<Incident> {
         id: id.to_owned(),
         summary: "it was killed by signal 9".to_owned(),
         output: "s3cret".to_owned(),
+        attempt_output: "s3cret".to_owned(),
+        capture: Some(Capture { output: "s3cret".to_owned(), ..Capture::default() }),
         probes: vec![ProbeAnswer { body: "s3cret".to_owned(), ..ProbeAnswer::default() }],
         hooks: vec![HookRun { output: "s3cret".to_owned(), ..HookRun::default() }],
         ..Incident::default()

@@ -210,6 +210,13 @@ pub const KEYS: &[Key] = &[
          The order comes through the control socket, from our own user or root.",
     )
     .default("false"),
+    key(
+        "supervisor.mask",
+        List("regular expressions"),
+        "What is masked in the records of outages, beside what looks like a secret anyway. \
+         Each is a pattern in the syntax of the Rust crate regex, without Unicode classes.",
+    )
+    .example(r#"["card \\d{16}"]"#),
     key("notify.active", Switch, "Whether anybody is told of incidents at all.")
         .default("true")
         .flag("notify", "REKINDLE_NOTIFY", "BOOL"),
@@ -233,13 +240,6 @@ pub const KEYS: &[Key] = &[
     )
     .example(r#"["logger", "-t", "rekindle", "an incident"]"#),
     key("notify.exec_timeout", Duration, "`exec` is killed after this.").default(r#""10s""#),
-    key(
-        "supervisor.mask",
-        List("regular expressions"),
-        "What is masked in the records of outages, beside what looks like a secret anyway. \
-         Each is a pattern in the syntax of the Rust crate regex, without Unicode classes.",
-    )
-    .example(r#"["card \\d{16}"]"#),
     key(
         "service.NAME.command",
         List("texts"),

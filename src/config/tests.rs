@@ -513,6 +513,23 @@ proptest! {
     }
 
     #[test]
+    fn no_secret_of_a_url_is_told_whatever_is_wrong_with_it(
+        url in "(http://|ftp://|//|)([a-z]?:S3-CR3T@)[a-z]{0,2}(:[0-9x]{1,6})?/?[a-z]?(\\?t=S3-CR3T)?",
+        query in "(http://|ftp://|)[a-z]{0,2}(:[0-9x]{1,6})?(/[a-z]?)?\\?t=S3-CR3T(&u=http://y/)?",
+        at in prop::sample::select(vec![
+            "health", "probe.liveness.http", "probe.liveness.tcp", "probe.startup.http"
+        ])
+    ) {
+        for url in [url, query] {
+            let text = format!("{LEAST}{at} = \"{url}\"\n");
+            property::config(text.as_bytes());
+            property::config(format!("{LEAST}#! --health {url}").as_bytes());
+            let found = load(&sources(&text)).map_or_else(|problems| problems.0, |it| it.warnings);
+            prop_assert!(!found.join(" ").contains("S3-CR3T"), "{url}: {found:?}");
+        }
+    }
+
+    #[test]
     fn whatever_set_of_statuses_is_written_the_property_holds(
         any in ".*", close in "( ?[0-9]{0,4} ?-?[0-9]{0,3},?){0,4}"
     ) {

@@ -81,7 +81,10 @@ fn be_healed(
     };
     let restarts_before = restarts(watch);
     known.fault = now();
-    watch.order(&format!("/drill?{}", scenario.name)).map_err(|error| told(&error))?;
+    watch.order(&format!("/drill?{}", scenario.name)).map_err(|error| {
+        watch.look();
+        why_not(watch, &told(&error))
+    })?;
     let fault = known.fault;
     let recovered = watch
         .until(limit, |_| {}, |seen| seen.is_healthy_since(fault) && seen.pid != before.pid)

@@ -125,10 +125,11 @@ impl OwnFile {
         })
     }
 
-    /// Removes it, unless another has taken its place.
+    /// Removes it for good, unless another has taken its place.
     pub(super) fn remove(&self) -> io::Result<()> {
-        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        file.as_ref().map_or(Ok(()), SocketFile::remove)
+        // Taken, so that it is not found to be lost while we end.
+        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        file.map_or(Ok(()), |file| file.remove())
     }
 }
 
@@ -281,6 +282,24 @@ mod tests {
         assert!(path.exists(), "it is another's");
         SocketFile::at(&path).unwrap().remove().unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_lost_unless_we_have_removed_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, kept) = (dir.path().join("control.sock"), dir.path().join("kept.sock"));
+        let file = OwnFile::default();
+        assert!(!file.is_lost(), "there was none");
+        let _ours = bind_unix(&path).unwrap();
+        file.set(SocketFile::at(&path).ok());
+        assert!(!file.is_lost());
+        std::fs::rename(&path, &kept).unwrap();
+        assert!(file.is_lost());
+        let _anothers = bind_unix(&path).unwrap();
+        assert!(file.is_lost(), "another's is in its place");
+        std::fs::rename(&kept, &path).unwrap();
+        file.remove().unwrap();
+        assert!(!path.exists() && !file.is_lost());
     }
 
     #[test]

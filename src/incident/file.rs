@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 
 use rustix::fs::{Mode, OFlags};
@@ -29,15 +29,15 @@ const MOST_READ: u64 = 4 * FULL;
 /// is there.
 pub fn append(directory: impl AsFd, line: &str) -> io::Result<()> {
     let directory = directory.as_fd();
-    let mut file = open_to_append(&directory)?;
+    let mut file = open_to_append(directory)?;
     let mut size = file.metadata()?.len();
     if size > 0 && size + line.len() as u64 > FULL {
         rustix::fs::renameat(directory, FILE, directory, PREDECESSOR)?;
-        file = open_to_append(&directory)?;
+        file = open_to_append(directory)?;
         size = 0;
     }
     let begin = if is_torn(&file, size)? { "\n" } else { "" };
-    let written = write!(file, "{begin}{line}\n").and_then(|()| file.sync_all());
+    let written = writeln!(file, "{begin}{line}").and_then(|()| file.sync_all());
     if written.is_err() {
         // Half a line is no use to anybody, and would be in the way of the next.
         file.set_len(size).ok();
@@ -62,7 +62,7 @@ pub fn read(directory: impl AsFd, most: Option<usize>) -> io::Result<Vec<Inciden
     Ok(records)
 }
 
-fn open_to_append(directory: impl AsFd) -> io::Result<File> {
+fn open_to_append(directory: BorrowedFd<'_>) -> io::Result<File> {
     let flags = OFlags::RDWR
         | OFlags::APPEND
         | OFlags::CREATE
@@ -182,8 +182,7 @@ mod tests {
     fn a_full_file_becomes_the_only_predecessor() {
         let scratch = tempfile::tempdir().unwrap();
         let (file, before) = (scratch.path().join(FILE), scratch.path().join(PREDECESSOR));
-        let filled =
-            |id: &str| format!("{}\n", line(id)).repeat(1 + FULL as usize / line(id).len());
+        let filled = |id: &str| format!("{}\n", line(id)).repeat(1 + (1 << 20) / line(id).len());
         for id in ["a", "b"] {
             fs::write(&file, filled(id)).unwrap();
             put(scratch.path(), &format!("after {id}")).unwrap();

@@ -12,28 +12,60 @@ use super::Incident;
 /// Stands where a secret was.
 const MASKED: &str = "[masked]";
 
-/// What is built in: a pattern, and how much of it is shown.
-const BUILT_IN: &[(&str, &str)] = &[
-    (r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?", ""),
-    (r#"(?i)(\b(?:proxy-)?authorization["']?[ \t]*[:=][ \t]*["']?)[^"'\r\n]+"#, "$1"),
-    (r"(?i)(\bbearer[ \t]+)[a-z0-9._~+/=-]{8,}", "$1"),
-    (
-        concat!(
+/// The one secret that has several lines.
+const PRIVATE_KEY: &str =
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?";
+
+/// Secrets within a line.
+struct BuiltIn {
+    pattern: &'static str,
+    /// How much of it is shown.
+    shown: &'static str,
+    /// Without one of these, in lower case, it is not there: most lines are passed by quickly.
+    hints: &'static [&'static str],
+}
+
+const BUILT_IN: &[BuiltIn] = &[
+    BuiltIn {
+        pattern: r#"(?i)(\b(?:proxy-)?authorization["']?[ \t]*[:=][ \t]*["']?)[^"'\r\n]+"#,
+        shown: "$1",
+        hints: &["authorization"],
+    },
+    BuiltIn {
+        pattern: r"(?i)(\bbearer[ \t]+)[a-z0-9._~+/=-]{8,}",
+        shown: "$1",
+        hints: &["bearer"],
+    },
+    BuiltIn {
+        pattern: concat!(
             r#"(?i)((?:passw(?:or)?d|passphrase|secret|token|credentials?|api[_-]?key"#,
             r#"|(?:access|private|secret|signing)[_-]?key)["']?[ \t]*[:=][ \t]*)"#,
             r#"(?:"[^"\r\n]*"?|'[^'\r\n]*'?|[^\s"',;&]+)"#
         ),
-        "$1",
-    ),
+        shown: "$1",
+        hints: &["passw", "passphrase", "secret", "token", "credential", "key"],
+    },
     // In URLs.
-    (r#"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#"'<>@]*@"#, "$1"),
-    (r#"([?&](?:key|sig|signature|code|auth)=)[^\s"'&]+"#, "$1"),
+    BuiltIn {
+        pattern: r#"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#"'<>@]*@"#,
+        shown: "$1",
+        hints: &["@"],
+    },
+    BuiltIn {
+        pattern: r#"([?&](?:key|sig|signature|code|auth)=)[^\s"'&]+"#,
+        shown: "$1",
+        hints: &["key=", "sig=", "signature=", "code=", "auth="],
+    },
     // By their form: AWS, OpenAI and its likes, GitHub, Slack, JSON web tokens.
-    (r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", ""),
-    (r"\bsk-[A-Za-z0-9_-]{16,}", ""),
-    (r"\bgh[opsur]_[A-Za-z0-9]{20,}", ""),
-    (r"\bxox[abeprs]-[A-Za-z0-9-]{10,}", ""),
-    (r"\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*", ""),
+    BuiltIn { pattern: r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", shown: "", hints: &["akia", "asia"] },
+    BuiltIn { pattern: r"\bsk-[A-Za-z0-9_-]{16,}", shown: "", hints: &["sk-"] },
+    BuiltIn { pattern: r"\bgh[opsur]_[A-Za-z0-9]{20,}", shown: "", hints: &["gh"] },
+    BuiltIn { pattern: r"\bxox[abeprs]-[A-Za-z0-9-]{10,}", shown: "", hints: &["xox"] },
+    BuiltIn {
+        pattern: r"\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*",
+        shown: "",
+        hints: &["eyj"],
+    },
 ];
 
 /// A pattern of the configuration.
@@ -60,8 +92,16 @@ impl PartialEq for Pattern {
 /// All patterns.
 #[derive(Debug)]
 pub struct Mask {
-    /// Each with what is to stand for it.
-    patterns: Vec<(Regex, String)>,
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    regex: Regex,
+    instead: String,
+    /// Empty: whatever the text, it may be there.
+    hints: &'static [&'static str],
+    within_lines: bool,
 }
 
 impl Default for Mask {
@@ -73,20 +113,35 @@ impl Default for Mask {
 
 impl Mask {
     /// The built-in patterns and these.
+    #[expect(clippy::missing_panics_doc, reason = "a test reads all of ours")]
     pub fn new(own: &[Pattern]) -> Self {
-        let built_in = BUILT_IN.iter().map(|(pattern, shown)| {
-            let regex = Regex::new(pattern).expect("a test reads them all");
-            (regex, format!("{shown}{MASKED}"))
+        let read = |pattern| Regex::new(pattern).expect("a test reads them all");
+        let own = own.iter().map(|pattern| Rule {
+            regex: pattern.0.clone(),
+            instead: MASKED.to_owned(),
+            hints: &[],
+            within_lines: false,
         });
-        let own = own.iter().map(|pattern| (pattern.0.clone(), MASKED.to_owned()));
-        Self { patterns: own.chain(built_in).collect() }
+        let private_key = Rule {
+            regex: read(PRIVATE_KEY),
+            instead: MASKED.to_owned(),
+            hints: &["private key-----"],
+            within_lines: false,
+        };
+        let built_in = BUILT_IN.iter().map(|known| Rule {
+            regex: read(known.pattern),
+            instead: format!("{}{MASKED}", known.shown),
+            hints: known.hints,
+            within_lines: true,
+        });
+        Self { rules: own.chain([private_key]).chain(built_in).collect() }
     }
 
     /// `text` without what the patterns describe.
     pub fn apply<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut masked = Cow::Borrowed(text);
-        for (regex, instead) in &self.patterns {
-            if let Cow::Owned(changed) = regex.replace_all(&masked, instead) {
+        for rule in &self.rules {
+            if let Some(changed) = rule.apply(&masked) {
                 masked = Cow::Owned(changed);
             }
         }
@@ -105,6 +160,29 @@ impl Mask {
                 *text = masked;
             }
         }
+    }
+}
+
+impl Rule {
+    /// `text` masked, if there may be something to mask.
+    fn apply(&self, text: &str) -> Option<String> {
+        let lower = text.to_ascii_lowercase();
+        if !self.is_hinted(&lower) {
+            return None;
+        }
+        if !self.within_lines {
+            return Some(self.regex.replace_all(text, &*self.instead).into_owned());
+        }
+        let lines = text.split_inclusive('\n').zip(lower.split_inclusive('\n'));
+        let mask = |(line, lower)| {
+            let masked = || self.regex.replace_all(line, &*self.instead);
+            if self.is_hinted(lower) { masked() } else { Cow::Borrowed(line) }
+        };
+        Some(lines.map(mask).collect())
+    }
+
+    fn is_hinted(&self, lower: &str) -> bool {
+        self.hints.is_empty() || self.hints.iter().any(|hint| lower.contains(hint))
     }
 }
 
@@ -152,6 +230,12 @@ mod tests {
             let masked = masked.replace("://[masked]@", "://[masked]");
             assert_eq!(mask.apply(text), masked, "{text}");
         }
+    }
+
+    #[test]
+    fn a_line_is_masked_wherever_it_stands() {
+        let text = "one\ntoken=a\n\nTOKEN=b";
+        assert_eq!(Mask::default().apply(text), "one\ntoken=[masked]\n\nTOKEN=[masked]");
     }
 
     #[test]

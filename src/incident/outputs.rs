@@ -41,16 +41,16 @@ impl Outputs {
 
     /// Something happened during an outage.
     pub fn fact(&mut self, fact: &Fact) {
-        match *fact {
-            Fact::Launched { program, .. } if program != Program::Child => {
-                self.hooks[program as usize] = self.latest[program as usize].take();
-            }
-            Fact::Exited { expected: false, .. }
-            | Fact::NeverReady { .. }
-            | Fact::Unhealthy { .. } => {
-                self.attempt.clone_from(&self.latest[Program::Child as usize]);
-            }
-            _ => {}
+        if let Fact::Launched { program: hook @ (Program::BootHook | Program::Repair), .. } = *fact
+        {
+            self.hooks[hook as usize] = self.latest[hook as usize].take();
+        }
+        let failed = matches!(
+            fact,
+            Fact::Exited { expected: false, .. } | Fact::NeverReady { .. } | Fact::Unhealthy { .. }
+        );
+        if failed {
+            self.attempt.clone_from(&self.latest[Program::Child as usize]);
         }
     }
 
@@ -163,7 +163,9 @@ mod tests {
 
     #[test]
     fn of_a_hook_the_last_lines_are_kept() {
-        let lines: String = (0..2000).map(|number| format!("line {number}\n")).collect();
+        let lines: String = (0..2000)
+            .flat_map(|number| ["line ".to_owned(), number.to_string(), "\n".to_owned()])
+            .collect();
         let kept = last(lines);
         assert!(kept.len() <= SHORT && kept.len() > SHORT - 20, "{}", kept.len());
         assert!(kept.starts_with("line 1") && kept.ends_with("line 1999\n"), "{kept}");

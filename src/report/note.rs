@@ -278,11 +278,7 @@ impl fmt::Display for Note {
             Self::ConfigWarning { text } => f.write_str(text),
             Self::Listening { address } => write!(f, "metrics and status at http://{address}"),
             Self::CannotListen { address, holder, error, again_in } => {
-                write!(f, "cannot listen on {address}: {error}")?;
-                if let Some(holder) = holder {
-                    write!(f, ", it is held by {holder}")?;
-                }
-                write!(f, "; healing goes on without, tried again in {}", human(*again_in))
+                tell_shut(f, *address, holder.as_deref(), error, *again_in)
             }
             Self::NoControlSocket { path, error, again_in } => {
                 let (path, again_in) = (path.display(), human(*again_in));
@@ -347,6 +343,20 @@ impl fmt::Display for Note {
             Self::HupIgnored => f.write_str("HUP has no effect: restart to change the settings"),
         }
     }
+}
+
+fn tell_shut(
+    f: &mut fmt::Formatter<'_>,
+    address: SocketAddr,
+    holder: Option<&str>,
+    error: &str,
+    again_in: Duration,
+) -> fmt::Result {
+    write!(f, "cannot listen on {address}: {error}")?;
+    if let Some(holder) = holder {
+        write!(f, ", it is held by {holder}")?;
+    }
+    write!(f, "; healing goes on without, tried again in {}", human(again_in))
 }
 
 fn tell_dropped(

@@ -1,6 +1,7 @@
 //! A child that is alive but does not answer is healed.
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::crash::served_by;
 use crate::support::http::free_port;
@@ -65,14 +66,17 @@ fn looked_at(world: &World, port: u16, script: &str) -> Config {
 #[test]
 fn a_child_that_hangs_is_looked_at_while_it_still_runs() {
     let (world, port) = (World::new(), free_port());
-    let script = format!("kill -0 $REKINDLE_PID && echo $REKINDLE_PID >> {}", world.at("seen"));
-    let rekindle = world.run(&looked_at(&world, port, &script));
+    let script = "kill -0 $REKINDLE_PID && echo saw $REKINDLE_PID";
+    let rekindle = world.run(&looked_at(&world, port, script));
     let first = served_by(&rekindle, port);
 
     get(port, "/fault?mode=hang").expect("the demo gateway takes the order");
 
     healed(&rekindle, port, first);
-    assert_eq!(world.lines("seen"), [first.to_string()]);
+    rekindle.wait("it is recorded", || !world.lines("state/incidents.jsonl").is_empty());
+    let record: Value =
+        serde_json::from_str(&world.lines("state/incidents.jsonl")[0]).expect("JSON");
+    assert_eq!(record["capture"]["output"], format!("saw {first}\n"), "{record}");
     assert!(rekindle.said(&["the capture command ended with code 0"]), "{}", rekindle.story());
 }
 

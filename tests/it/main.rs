@@ -1,5 +1,6 @@
 //! How Rekindle behaves with real processes, sockets and files: one module per behaviour.
 
+mod announce;
 mod answers;
 mod cli;
 mod comeback;

@@ -7,8 +7,9 @@ use crate::drill::Verdict;
 use crate::text::escaped;
 
 pub(super) fn write(report: &Report, xml: &mut String) -> fmt::Result {
-    let errors = u8::from(report.is_interrupted());
-    let (all, failed, skipped) = (report.outcomes.len(), report.failed(), report.skipped());
+    let errors = usize::from(report.is_interrupted());
+    let (all, failed, skipped) =
+        (report.outcomes.len() + errors, report.failed(), report.skipped());
     writeln!(
         xml,
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\

@@ -1,4 +1,5 @@
 //! The words of a record: what a fact is in its timeline, and what happened in one sentence.
+#![expect(clippy::wildcard_enum_match_arm, reason = "each is about a few of the facts")]
 
 use super::super::{Incident, step};
 use super::{ENDED, HEALED, STOPPED};

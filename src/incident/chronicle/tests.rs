@@ -170,9 +170,10 @@ fn a_hang_is_dated_back_and_shows_what_was_seen_before() {
     let probes: Vec<_> = record
         .probes
         .iter()
-        .map(|probe| (probe.after_seconds as i32, probe.result.as_str(), probe.body.as_str()))
+        .map(|probe| (probe.after_seconds.to_string(), probe.result.as_str(), probe.body.as_str()))
         .collect();
-    let expected = [(-10, "success", ""), (0, "timeout", "sick"), (10, "timeout", "sick")];
+    let expected = [("-10", "success", ""), ("0", "timeout", "sick"), ("10", "timeout", "sick")]
+        .map(|(at, result, body)| (at.to_owned(), result, body));
     assert_eq!(probes[..3], expected, "{probes:?}");
 }
 
