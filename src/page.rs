@@ -23,7 +23,7 @@ use words::shown;
 
 /// The rules that the page sets its browser: its own style and script, and no other source.
 pub const POLICY: &str = "default-src 'none'; \
-     style-src 'sha256-h8dmZUecqc1H1LGC64n5TQvXFci911rbyR+YKmM3434='; \
+     style-src 'sha256-yhmXBjwpWbO9jvPZrbBujxxv9hq+1k22GWuAb7BU7Ok='; \
      script-src 'sha256-Q59nro7Ai8ay+u/gDS3CE6pN5zWudAGaYGaeRKYboNQ='; \
      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
@@ -72,6 +72,7 @@ pub fn parts(view: &View) -> Vec<Part> {
         part("page", view.version.to_owned()),
         part("title", made(|html| state::title(view, html))),
         part("icon", made(|html| state::icon(view, html))),
+        part("warnings", made(|html| state::warnings(view, html))),
     ];
     for (number, service) in view.services.iter().enumerate() {
         parts.extend(ROWS.iter().map(|(id, _, write)| {
@@ -102,8 +103,11 @@ fn write_document(view: &View, html: &mut String) -> fmt::Result {
     write!(
         html,
         "\">\n<style>{STYLE}</style>\n</head>\n<body>\n<header><p>Rekindle</p>\
-         <p id=\"live\"><noscript>reloaded every 10 s</noscript></p></header>\n<main>\n"
+         <p id=\"live\"><noscript>reloaded every 10 s</noscript></p></header>\n<main>\n\
+         <div id=\"warnings\">"
     )?;
+    state::warnings(view, html)?;
+    html.push_str("</div>\n");
     for (number, service) in view.services.iter().enumerate() {
         let name = shown(&service.status.service);
         writeln!(

@@ -217,7 +217,8 @@ impl Shared {
         *self.forgets.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
-    fn forgets(&self) -> Option<String> {
+    /// Why what is remembered is lost with the sandbox, or not written, if it is.
+    pub fn forgets(&self) -> Option<String> {
         self.forgets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

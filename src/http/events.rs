@@ -165,13 +165,11 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::incident::Incident;
-    use crate::status::Status;
 
-    /// With a page full of incidents, all of this summary.
-    fn status(shared: &Shared, summary: &str) -> Status {
+    /// A page full of incidents, all of this summary.
+    fn fill(shared: &Shared, summary: &str) {
         let incident = Incident { summary: summary.to_owned(), ..Incident::default() };
-        let incidents = (0..10).map(|_| Arc::new(incident.clone())).collect();
-        Status { incidents, ..(*shared.status()).clone() }
+        shared.show_incidents(None, (0..10).map(|_| Arc::new(incident.clone())).collect());
     }
 
     #[tokio::test]
@@ -185,7 +183,7 @@ mod tests {
         connections.serve(Box::new(server), &routes).await;
         let most = 20;
         for number in 0..=most {
-            shared.publish(status(&shared, &format!("{number:0100}")));
+            fill(&shared, &format!("{number:0100}"));
             // Longer than whoever reads is made to wait.
             sleep(BREATH * 3 / 2).await;
         }

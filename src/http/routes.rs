@@ -127,15 +127,15 @@ impl Routes {
                 Ok(json) => answer(StatusCode::OK, JSON_TYPE, json + "\n"),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
             },
-            Handler::Page => self.html(),
+            Handler::Page => self.html(headers),
             Handler::Events => self.events(),
             Handler::Other => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
         }
     }
 
-    fn html(&self) -> Answer {
+    fn html(&self, headers: &HeaderMap) -> Answer {
         let page = page::document(&View::of(&self.shared, &self.metrics));
-        let mut answer = answer(StatusCode::OK, HTML_TYPE, page);
+        let mut answer = packed_if_wanted(headers, HTML_TYPE, page);
         for (name, value) in [
             (CONTENT_SECURITY_POLICY, page::POLICY),
             (X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -194,6 +194,8 @@ impl Clerk {
     }
 
     fn take(&mut self, tray: Tray) {
+        // Otherwise what is shown stays: somebody waits, or it is time to write again.
+        let is_news = tray.current.is_some() || !tray.over.is_empty();
         for draft in tray.over {
             draft.outputs.wait(READ_PATIENCE);
             let record = self.complete(draft);
@@ -207,7 +209,9 @@ impl Clerk {
             self.begun.clone_from(&record.id);
             self.tell(record);
         }
-        self.show(current.map(Arc::new));
+        if is_news {
+            self.show(current.map(Arc::new));
+        }
         self.write();
         for waiting in tray.waiting {
             // Whoever has stopped waiting need not know.

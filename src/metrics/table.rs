@@ -241,7 +241,8 @@ impl HookResult {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[expect(
     missing_docs,
-    reason = "each is the route of its name; `Other` is any unknown path or refused method"
+    reason = "each is the route of its name, `Events` a part of the page; `Other` is any unknown \
+              path or refused method"
 )]
 pub enum Handler {
     Page,
@@ -254,22 +255,14 @@ pub enum Handler {
 }
 
 impl Handler {
-    /// All of them.
-    pub const ALL: &[Self] = &[
-        Self::Page,
-        Self::Events,
-        Self::Metrics,
-        Self::Livez,
-        Self::Readyz,
-        Self::Status,
-        Self::Other,
-    ];
+    /// One for each label.
+    pub const ALL: &[Self] =
+        &[Self::Page, Self::Metrics, Self::Livez, Self::Readyz, Self::Status, Self::Other];
 
     /// The value of the `handler` label.
     pub const fn label(self) -> &'static str {
         match self {
-            Self::Page => "page",
-            Self::Events => "events",
+            Self::Page | Self::Events => "page",
             Self::Metrics => "metrics",
             Self::Livez => "livez",
             Self::Readyz => "readyz",

@@ -35,9 +35,10 @@ fn timeline(incident: &Incident, html: &mut String) -> fmt::Result {
     }
     html.push_str("<ol>");
     let left_out = steps.len().saturating_sub(FIRST_STEPS + LAST_STEPS);
+    let more = left_out + usize::try_from(incident.steps_left_out).unwrap_or_default();
     for (index, Step { after_seconds, what, detail }) in steps.iter().enumerate() {
-        if left_out > 0 && index == FIRST_STEPS {
-            write!(html, "<li><span></span><span>… {left_out} more</span></li>")?;
+        if more > 0 && index == FIRST_STEPS {
+            write!(html, "<li><span></span><span>… {more} more</span></li>")?;
         }
         if (FIRST_STEPS..FIRST_STEPS + left_out).contains(&index) {
             continue;

@@ -162,6 +162,14 @@ pub(super) fn alert(view: &View, service: &ServiceView, html: &mut String) -> fm
     Ok(())
 }
 
+/// What does not keep the service from serving now, and may later.
+pub(super) fn warnings(view: &View, html: &mut String) -> fmt::Result {
+    for warning in &view.warnings {
+        write!(html, "<p class=\"warning\">{}</p>", shown(warning))?;
+    }
+    Ok(())
+}
+
 /// What we are, and since when.
 pub(super) fn about(view: &View, html: &mut String) -> fmt::Result {
     let began = view.now.since_start();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::comeback::Comeback;
 use crate::history::History;
 use crate::metrics::{Kept, Label, Metric, Metrics, seconds};
 use crate::status::{Shared, Status, since_1970};
@@ -24,6 +25,8 @@ pub struct View {
     pub start: Start,
     /// Whether the loop turns; how late it is otherwise.
     pub live: Result<(), String>,
+    /// What may be trouble later, a sentence each.
+    pub warnings: Vec<String>,
     /// Each service, in the order of the configuration.
     pub services: Vec<ServiceView>,
 }
@@ -56,6 +59,7 @@ impl View {
             version: env!("CARGO_PKG_VERSION"),
             start: shared.origin().start,
             live: shared.live(),
+            warnings: warnings(shared),
             services: vec![ServiceView::of(now, shared.status(), metrics)],
         }
     }
@@ -90,6 +94,13 @@ impl ServiceView {
             latency: metrics.quantiles(Metric::ProbeDuration, &liveness, [0.5, 0.95, 0.99]),
         }
     }
+}
+
+fn warnings(shared: &Shared) -> Vec<String> {
+    let comeback = shared.comeback();
+    let on_disk = (comeback != Comeback::default()).then(|| format!("Rekindle {comeback}"));
+    let forgets = shared.forgets().map(|why| format!("Not remembered: {why}"));
+    on_disk.into_iter().chain(forgets).collect()
 }
 
 /// A time or span that was kept; 0 stands for none.
