@@ -14,6 +14,7 @@
 mod document;
 pub mod keys;
 mod load;
+mod notify;
 mod pages;
 mod plan;
 mod policy;
@@ -47,6 +48,8 @@ use crate::supervisor::Policy;
 pub struct Config {
     /// `[supervisor]`.
     pub supervisor: Supervisor,
+    /// `[notify]`.
+    pub notify: Notify,
     /// `[service.NAME]`; exactly one for now.
     pub services: Vec<Service>,
 }
@@ -70,6 +73,26 @@ pub struct Supervisor {
     pub drills: bool,
     /// What is taken out of records of outages, beside what always is.
     pub mask: Vec<Pattern>,
+}
+
+/// `[notify]`: who is told of incidents.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Notify {
+    /// Who gets a document.
+    pub webhook: Option<Webhook>,
+    /// What is run, and how long it may take.
+    pub exec: Option<Command>,
+}
+
+/// Who gets a document by HTTP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Webhook {
+    /// Where; it may hold a secret.
+    pub url: String,
+    /// Headers to send; they may hold secrets.
+    pub headers: BTreeMap<String, String>,
+    /// How long one attempt may take.
+    pub timeout: Duration,
 }
 
 /// `log_level`.
@@ -124,6 +147,8 @@ pub struct Service {
     pub boot_hook: Option<BootHook>,
     /// The `repair` command and how long it may take.
     pub repair: Option<Command>,
+    /// The `capture` command and how long it may take.
+    pub capture: Option<Command>,
     /// What to probe for each role.
     pub probes: Probes,
     /// What a stranger on the probed port means.

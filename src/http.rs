@@ -1,9 +1,11 @@
-//! `/metrics`, `/livez`, `/readyz` and `/status`, on TCP and on the control socket.
+//! The page, `/events`, `/metrics`, `/livez`, `/readyz` and `/status`, on TCP and on the control socket.
 //!
 //! Runs on a thread of its own, which also reads the child's pipes: the supervision loop waits for
 //! nothing that happens here. Nothing on HTTP changes anything. An address that is busy is tried
 //! again and again; it never stops the healing.
 
+mod events;
+mod gzip;
 mod listen;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod property;
@@ -14,7 +16,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -28,7 +30,7 @@ use crate::threads::{self, spawn_supervised};
 
 pub use listen::HolderOf;
 
-use listen::{Doors, SocketFile};
+use listen::{Doors, OwnFile};
 use routes::Routes;
 
 pub use routes::DrillDesk;
@@ -61,7 +63,7 @@ pub struct Setup {
 pub struct Handle {
     pipes: UnboundedSender<Source>,
     open: Arc<OpenPipes>,
-    control: Arc<OnceLock<SocketFile>>,
+    control: OwnFile,
 }
 
 impl Handle {
@@ -83,7 +85,7 @@ impl Handle {
     /// Removes the control socket's file, if it is ours: to be called when we are about to end.
     pub fn remove_control_socket(&self) {
         // One that stays is taken for what it is by the next run.
-        self.control.get().map(SocketFile::remove).transpose().ok();
+        self.control.remove().ok();
     }
 }
 

@@ -11,15 +11,17 @@ pub mod mask;
 pub mod outputs;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod property;
+pub mod read;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use crate::tally::Cause;
 
 /// The form of the records that this version writes.
 pub const FORMAT: u32 = 1;
 
 /// One outage.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Incident {
     /// The form of this record.
     pub format: u32,
@@ -62,8 +64,7 @@ pub struct Incident {
 }
 
 /// The end of an outage.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct End {
     /// `healed`, or `stopped` if somebody asked for that before it was healed, or `ended` if the
     /// run gave up.
@@ -75,8 +76,7 @@ pub struct End {
 }
 
 /// How the child ended.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Exit {
     pub how: String,
@@ -84,8 +84,7 @@ pub struct Exit {
 }
 
 /// Somebody who is not ours on our port.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct PortHolder {
     pub pid: u32,
@@ -93,8 +92,7 @@ pub struct PortHolder {
 }
 
 /// One thing that happened.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Step {
     /// How long after the outage's beginning; negative for what led to it.
     pub after_seconds: f64,
@@ -143,8 +141,7 @@ pub mod step {
 }
 
 /// What a probe said.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct ProbeAnswer {
     /// How long after the outage's beginning; negative for what led to it.
     pub after_seconds: f64,
@@ -161,8 +158,7 @@ pub struct ProbeAnswer {
 }
 
 /// One run of a hook.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct HookRun {
     /// `boot_hook` or `repair`.
     pub hook: String,
@@ -177,8 +173,7 @@ pub struct HookRun {
 }
 
 /// Restarts that were avoided.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Avoided {
     pub why: String,
@@ -186,8 +181,7 @@ pub struct Avoided {
 }
 
 /// What a capture command did.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Capture {
     pub result: String,
@@ -196,6 +190,11 @@ pub struct Capture {
 }
 
 impl Incident {
+    /// Whether something broke: nothing did in a drill.
+    pub fn is_incident(&self) -> bool {
+        self.cause != Cause::Drill.label()
+    }
+
     /// Whether it is over.
     pub const fn is_over(&self) -> bool {
         self.end.is_some()

@@ -6,8 +6,10 @@
 //!                                         └ facts → report → log, metrics, status → http
 //! ```
 
+pub mod announce;
 pub mod cli;
 pub mod clock;
+pub mod comeback;
 pub mod config;
 pub mod demo;
 pub mod drill;
@@ -23,6 +25,7 @@ pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod output;
+pub mod page;
 pub mod paths;
 pub mod planted;
 pub mod probe;

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Command::Run(args) => {
             run::wait_for_descriptors();
             match sources::config(args.config.as_deref(), &args.settings, &args.command) {
-                Ok(loaded) => run::run(loaded.config, &loaded.warnings),
+                Ok(loaded) => run::run(loaded, args),
                 Err(error) => refuse(&error),
             }
         }

@@ -267,6 +267,8 @@ impl Metrics {
         self.set(Metric::BuildInfo, &build, 1.0);
         self.set(Metric::ServiceState, &[State::Stopped.label()], 1.0);
         self.set(Metric::LastExitCode, &[], -1.0);
+        // What it is made from was read a moment ago.
+        self.set(Metric::ConfigFileValid, &[], 1.0);
         if let Some(objective) = service.recovery_objective {
             self.set(Metric::RecoveryObjective, &[], objective.as_secs_f64());
         }

@@ -8,6 +8,7 @@
 //! Lives on the supervision loop and never blocks: log lines go into a queue, the status is swapped
 //! in, metrics are atomics. It decides nothing and reads no clock but the wall's, to tell times.
 
+mod announcing;
 mod facts;
 mod note;
 mod remembering;
@@ -19,22 +20,23 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::config::Service;
-use crate::incident::Incident;
 use crate::incident::chronicle::{Chronicle, Time};
 use crate::incident::ledger::{Draft, Ledger};
 use crate::incident::outputs::Outputs;
+use crate::incident::{Capture, Incident};
 use crate::metrics::{LaunchKind, Metric, Metrics};
 use crate::notify::Notify;
 use crate::output::Tail;
 use crate::probe::Answer as ProbeAnswer;
 use crate::process::proc;
 use crate::state::{Beginning, Keeper};
-use crate::status::{Answer, Shared, Status, began_at, human, since_1970};
+use crate::status::{Answer, Drill, Shared, Status, began_at, human, since_1970};
 use crate::supervisor::{
     DrillFault, DrillResult, Fact, Moment, Program, Reason, Role, State, Verdict,
 };
 use crate::tally::{Cause, News};
 
+pub use announcing::Announcing;
 pub use note::{Note, Teller};
 pub use remembering::Remembering;
 
@@ -72,6 +74,8 @@ pub struct Reporter {
     /// When "starting, …" was last said for this launch.
     said_starting: Option<Moment>,
     said_skipped: bool,
+    /// Incidents that somebody is to be told of.
+    fresh: Vec<Incident>,
 }
 
 impl Reporter {
@@ -110,6 +114,7 @@ impl Reporter {
             stop_began: None,
             said_starting: None,
             said_skipped: false,
+            fresh: Vec::new(),
         }
     }
 
@@ -121,7 +126,7 @@ impl Reporter {
         let mut this = Self { keeper, ledger, idle: beginning.idle, since_boot, ..self };
         if let Some(outage) = beginning.tally.outage() {
             let record = this.chronicle.begins_with(time(beginning.at), &outage);
-            this.record(record);
+            this.record(record, true);
         }
         this
     }
@@ -166,7 +171,12 @@ impl Reporter {
     }
 
     /// The budget allows so many restarts as of now.
-    pub fn restarts_left(&self, left: u32) {
+    pub fn restarts_left(&mut self, left: u32) {
+        if self.status.restarts_left == Some(left) {
+            return;
+        }
+        self.status.restarts_left = Some(left);
+        self.publish();
         self.metrics.set(Metric::BudgetRemaining, &[], left.into());
     }
 
@@ -180,15 +190,19 @@ impl Reporter {
             Some(News::Ended(_)) | None => self.outputs.fact(fact),
         }
         let record = self.chronicle.fact(time(now), fact, news);
-        self.record(record);
+        let begins = matches!(news, Some(News::Began(_)));
+        self.record(record, begins);
         if let Some(News::Ended(_)) = news {
             self.outputs.over();
         }
     }
 
     /// Has a record completed and shown and, once the outage is over, written down.
-    fn record(&mut self, record: Option<Incident>) {
+    fn record(&mut self, record: Option<Incident>, begins: bool) {
         let Some(record) = record else { return };
+        if (begins || record.is_over()) && record.is_incident() {
+            self.fresh.push(record.clone());
+        }
         self.ledger.take(Draft { record, outputs: self.outputs.clone() });
     }
 
@@ -271,6 +285,28 @@ impl Reporter {
         self.notify.period()
     }
 
+    /// The capture command has looked at the child.
+    pub fn captured(&mut self, capture: &Capture) {
+        self.chronicle.captured(capture);
+        let Capture { result, took_seconds, output } = capture;
+        let (took, bytes) = (human(Duration::from_secs_f64(*took_seconds)), output.len());
+        tracing::info!(
+            service = self.name(),
+            bytes,
+            "the capture command ended with {result} after {took}"
+        );
+    }
+
+    /// The incidents that have begun, or are over, since this was asked last.
+    pub fn fresh_incidents(&mut self) -> Vec<Incident> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// Tells notes from elsewhere.
+    pub fn teller(&self) -> Teller {
+        self.teller.clone()
+    }
+
     /// An edge has something to tell.
     pub fn note(&mut self, note: &Note) {
         self.chronicle.note(self.shared.now(), note);
@@ -284,7 +320,7 @@ impl Reporter {
 
     /// A drill breaks the service now.
     pub fn drill_began(&mut self, now: Moment, fault: DrillFault) {
-        self.status.drill = Some(fault);
+        self.status.drill = Some(Drill { fault, began: now });
         self.drill_shows_by = now + self.drill_patience;
         self.status.tally.drill();
         self.metrics.set(Metric::DrillActive, &[], 1.0);
@@ -294,7 +330,7 @@ impl Reporter {
     }
 
     fn drill_ended(&mut self, now: Moment, result: DrillResult) {
-        let Some(fault) = self.status.drill.take() else { return };
+        let Some(Drill { fault, .. }) = self.status.drill.take() else { return };
         self.status.tally.drill_is_over();
         let (word, success) = (result.label(), result == DrillResult::Success);
         self.metrics.set(Metric::DrillActive, &[], 0.0);

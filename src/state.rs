@@ -4,7 +4,8 @@
 //! enough. Everything that is kept across runs goes to `state.json`: after each fact that changes
 //! it, and every 10 s as a sign of life. Orders that come while the disk is busy become one write.
 //! What is written is put together here, from what the loop has published; what it means for the
-//! next run is decided in [`begin`].
+//! next run is decided in [`begin`]. In between, the same thread looks whether a start from what is
+//! on disk would work: that is in [`crate::comeback`].
 
 pub mod begin;
 mod file;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::clock;
+use crate::comeback::Lookout;
 use crate::metrics::{Metric, Metrics};
 use crate::planted::{self, place};
 use crate::process::Process;
@@ -90,13 +92,23 @@ struct Tray {
 }
 
 impl Recorder {
-    /// Starts the thread that writes to `sources`; without them nothing is written down.
-    pub fn start(service: &str, sources: Option<Sources>, teller: Teller) -> io::Result<Self> {
+    /// Starts the thread that writes to `sources`, and looks out in between; without them nothing
+    /// is written down.
+    pub fn start(
+        service: &str,
+        sources: Option<Sources>,
+        lookout: Lookout,
+        teller: Teller,
+    ) -> io::Result<Self> {
         let boot_id = sources.as_ref().and_then(|sources| sources.boot_id.clone());
-        let keeper = match sources {
-            Some(sources) => start_writing(sources, &teller)?,
-            None => Keeper::default(),
-        };
+        let desk = Arc::new(Desk::default());
+        let keeper = Keeper(sources.is_some().then(|| Arc::clone(&desk)));
+        // That it could not be written from the start was told by whoever opened it.
+        let writer = sources.map(|sources| {
+            let told = sources.records.is_behind();
+            Writer { sources, teller: teller.clone(), told }
+        });
+        start_thread(desk, writer, lookout, teller.clone())?;
         Ok(Self { service: service.to_owned(), boot_id, keeper, teller, dropping: false })
     }
 
@@ -179,24 +191,28 @@ impl Tray {
     }
 }
 
-fn start_writing(sources: Sources, teller: &Teller) -> io::Result<Keeper> {
-    let desk = Arc::new(Desk::default());
-    let keeper = Keeper(Some(Arc::clone(&desk)));
-    let (tells, panics) = (teller.clone(), teller.clone());
-    // That it could not be written from the start was told by whoever opened it.
-    let mut writer = Writer { told: sources.records.is_behind(), sources, teller: tells };
+fn start_thread(
+    desk: Arc<Desk>,
+    mut writer: Option<Writer>,
+    mut lookout: Lookout,
+    teller: Teller,
+) -> io::Result<()> {
     spawn_supervised(
         threads::STATE,
         move || loop {
             planted::pass(place::STATE);
-            writer.write(desk.next());
+            let tray = desk.next();
+            if let Some(writer) = &mut writer {
+                writer.write(tray);
+            }
+            lookout.look();
         },
         move |message, again_in| {
             let message = message.to_owned();
-            panics.note(&Note::ThreadPanicked { thread: threads::STATE, message, again_in });
+            teller.note(&Note::ThreadPanicked { thread: threads::STATE, message, again_in });
         },
     )?;
-    Ok(keeper)
+    Ok(())
 }
 
 /// The work of the thread.
@@ -239,9 +255,13 @@ impl Writer {
     }
 
     fn tell(&mut self, written: io::Result<()>) {
-        let durable = written.is_ok() && self.sources.store.volatile().is_none();
-        let metrics = &self.sources.metrics;
-        metrics.set(Metric::StateDurable, &[], if durable { 1.0 } else { 0.0 });
+        let Sources { store, shared, metrics, .. } = &self.sources;
+        let forgets = match &written {
+            Ok(()) => store.forgets(),
+            Err(error) => Some(format!("the state directory cannot be written: {error}")),
+        };
+        metrics.set(Metric::StateDurable, &[], if forgets.is_none() { 1.0 } else { 0.0 });
+        shared.set_forgets(forgets);
         match written {
             Ok(()) => {
                 if std::mem::take(&mut self.told) {

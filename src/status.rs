@@ -6,13 +6,16 @@
 pub mod document;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::clock::{self, Clock};
+use crate::comeback::Comeback;
 use crate::incident::Incident;
 use crate::metrics::{Readings, Usage};
 use crate::state::{Beginning, Splay};
@@ -52,14 +55,25 @@ pub struct Status {
     pub incident: Option<Arc<Incident>>,
     /// The records of the last outages that are over, latest first.
     pub incidents: Arc<[Arc<Incident>]>,
-    /// What a drill has broken, until it is over.
-    pub drill: Option<DrillFault>,
+    /// The drill that is not over.
+    pub drill: Option<Drill>,
+    /// How many restarts the budget has left, if there is one.
+    pub restarts_left: Option<u32>,
     /// The last answer of each probe, by role.
     pub probes: BTreeMap<&'static str, Answer>,
     /// What has been counted.
     pub counts: Counts,
     /// Up and down time, and the current outage.
     pub tally: Tally,
+}
+
+/// A drill in the running service.
+#[derive(Clone, Copy, Debug)]
+pub struct Drill {
+    /// What is broken.
+    pub fault: DrillFault,
+    /// Since when.
+    pub began: Moment,
 }
 
 /// How the child last ended.
@@ -106,10 +120,16 @@ pub struct Counts {
 pub struct Shared {
     clock: Clock,
     status: Mutex<Arc<Status>>,
+    /// Says that the status is a new one.
+    changes: watch::Sender<()>,
     /// Milliseconds since our start.
     last_turn: AtomicU64,
     due: AtomicU64,
     origin: Origin,
+    comeback: Mutex<Comeback>,
+    /// Where what is remembered is written.
+    state_dir: Option<PathBuf>,
+    forgets: Mutex<Option<String>>,
 }
 
 /// How this run began.
@@ -138,15 +158,30 @@ impl Shared {
         Self {
             clock,
             status: Mutex::new(Arc::new(status)),
+            changes: watch::Sender::new(()),
             last_turn: AtomicU64::new(0),
             due: AtomicU64::new(NEVER),
             origin: Origin { start: beginning.start, splay },
+            comeback: Mutex::default(),
+            state_dir: None,
+            forgets: Mutex::default(),
         }
+    }
+
+    /// The same, and what is remembered is written there.
+    #[must_use]
+    pub fn with_state_dir(self, state_dir: Option<PathBuf>) -> Self {
+        Self { state_dir, ..self }
     }
 
     /// The present moment of the loop's clock.
     pub fn now(&self) -> Moment {
         self.clock.now()
+    }
+
+    /// How this run began.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Replaces the status, except for the records of outages.
@@ -155,12 +190,30 @@ impl Shared {
         status.incident.clone_from(&shown.incident);
         status.incidents = Arc::clone(&shown.incidents);
         *shown = Arc::new(status);
+        drop(shown);
+        self.changes.send_replace(());
     }
 
     /// Replaces the records of outages: that of the current one, and those of the last ones.
     pub fn show_incidents(&self, incident: Option<Arc<Incident>>, incidents: Arc<[Arc<Incident>]>) {
         let mut shown = self.shown();
         *shown = Arc::new(Status { incident, incidents, ..(**shown).clone() });
+        drop(shown);
+        self.changes.send_replace(());
+    }
+
+    /// Tells of each new status from now on.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// Why the next run will not know what this one has counted; `None`: it will.
+    pub fn set_forgets(&self, why: Option<String>) {
+        *self.forgets.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    fn forgets(&self) -> Option<String> {
+        self.forgets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The loop has turned, and turns again at `due` at the latest.
@@ -176,6 +229,16 @@ impl Shared {
 
     fn shown(&self) -> MutexGuard<'_, Arc<Status>> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A start from what is on disk now would come to this.
+    pub fn would_come_back(&self, found: Comeback) {
+        *self.comeback.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// What a start from what is on disk now would come to.
+    pub fn comeback(&self) -> Comeback {
+        self.comeback.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the loop turns; how late it is otherwise. An idle loop may sleep for long: it is
@@ -244,6 +307,7 @@ impl Status {
             incident: None,
             incidents: Arc::default(),
             drill: None,
+            restarts_left: None,
             probes: BTreeMap::new(),
             counts: Counts::default(),
             tally,
@@ -267,6 +331,22 @@ pub fn human(span: Duration) -> String {
         (0, minutes, seconds) => format!("{minutes}m{seconds}s"),
         (hours, 0, _) => format!("{hours}h"),
         (hours, minutes, _) => format!("{hours}h{minutes}m"),
+    }
+}
+
+/// What comes next for a service in this state, in words, where no attempt is scheduled; `settling`
+/// is whether it is still in an outage.
+pub fn what_next(state: State, settling: bool, ready: bool) -> &'static str {
+    match state {
+        State::BootHook => "the child is started when the hook has succeeded",
+        State::Starting => "healthy when a probe passes",
+        State::Healthy if settling => "the outage is over when this has lasted for `settle`",
+        State::Healthy if !ready => "ready when the readiness probe passes",
+        State::Healthy => "nothing, as long as its probes pass",
+        State::Degraded | State::Stopping => "what is due when all of its processes are gone",
+        State::Backoff | State::SlowRetry => "an attempt",
+        State::Maintenance => "nothing until it is released",
+        State::Stopped => "nothing",
     }
 }
 

@@ -85,7 +85,7 @@ _rekindle() {
             return 0
             ;;
         rekindle__subcmd__check)
-            opts="-h --name --listen --state-dir --log-level --log-format --health --boot-hook --on-boot-failure --startup-timeout --stop-timeout --period --timeout --failure-threshold --expect-status --no-boot-hook --help"
+            opts="-h --name --listen --state-dir --log-level --log-format --notify --health --boot-hook --on-boot-failure --startup-timeout --stop-timeout --period --timeout --failure-threshold --expect-status --no-boot-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -117,6 +117,13 @@ _rekindle() {
                     return 0
                     ;;
                 --log-format)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --notify)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -218,7 +225,7 @@ _rekindle() {
             return 0
             ;;
         rekindle__subcmd__drill)
-            opts="-h --config --live --yes --scenario --list --repeat --seed --rto --output --own-tree --inside --help"
+            opts="-h --config --live --state-dir --yes --scenario --list --repeat --seed --rto --output --own-tree --inside --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -229,6 +236,10 @@ _rekindle() {
                     return 0
                     ;;
                 --live)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -450,7 +461,7 @@ _rekindle() {
             return 0
             ;;
         rekindle__subcmd__run)
-            opts="-h --config --name --listen --state-dir --log-level --log-format --health --boot-hook --on-boot-failure --startup-timeout --stop-timeout --period --timeout --failure-threshold --expect-status --no-boot-hook --help"
+            opts="-h --config --name --listen --state-dir --log-level --log-format --notify --health --boot-hook --on-boot-failure --startup-timeout --stop-timeout --period --timeout --failure-threshold --expect-status --no-boot-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -486,6 +497,13 @@ _rekindle() {
                     return 0
                     ;;
                 --log-format)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --notify)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace

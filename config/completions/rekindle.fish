@@ -40,6 +40,7 @@ complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l listen -d 'Add
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l state-dir -d 'Directory for what must outlive a restart' -r -F
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l log-level -d 'Least important level that is logged: error, warn, info, debug, trace [default: info]' -r -f
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l log-format -d 'How log lines look: auto, human, json [default: auto]' -r -f
+complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l notify -d 'Whether anybody is told of incidents at all [default: true]' -r -f
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l health -d 'URL that answers with a good status while the service is healthy' -r -f
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l boot-hook -d 'Program that must end well before every launch [default: /etc/openshell/boot.sh]' -r -F
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l on-boot-failure -d 'What follows a boot hook that fails before the first launch: retry, exit [default: retry]' -r -f
@@ -56,6 +57,7 @@ complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l listen -d 'A
 complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l state-dir -d 'Directory for what must outlive a restart' -r -F
 complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l log-level -d 'Least important level that is logged: error, warn, info, debug, trace [default: info]' -r -f
 complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l log-format -d 'How log lines look: auto, human, json [default: auto]' -r -f
+complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l notify -d 'Whether anybody is told of incidents at all [default: true]' -r -f
 complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l health -d 'URL that answers with a good status while the service is healthy' -r -f
 complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l boot-hook -d 'Program that must end well before every launch [default: /etc/openshell/boot.sh]' -r -F
 complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l on-boot-failure -d 'What follows a boot hook that fails before the first launch: retry, exit [default: retry]' -r -f
@@ -87,7 +89,8 @@ complete -c rekindle -n "__fish_rekindle_using_subcommand incidents" -l json -d 
 complete -c rekindle -n "__fish_rekindle_using_subcommand incidents" -s h -l help -d 'Print help'
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l config -d 'Drill the service of this file instead of the demo gateway' -r -F
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l live -d 'Drill the running instance of this name, where it runs' -r
-complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l scenario -d 'Only this scenario; may be given several times [default: all]' -r
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l state-dir -d 'Its state directory, if it was given one [default: `$REKINDLE_STATE_DIR`]' -r -F
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l scenario -d 'Only these scenarios; may be given several times [default: all]' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l repeat -d 'Do everything so often' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l seed -d 'Choose the random moments as in the drill that reported this' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l rto -d 'Fail if a recovery takes longer [default: the objective of FILE]' -r

@@ -12,8 +12,11 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::LocalSet;
 
+use super::{RunArgs, sources};
+use crate::announce::{self, Announcer};
 use crate::clock::Clock;
-use crate::config::{CgroupMode, Config, Output, Service};
+use crate::comeback::OnDisk;
+use crate::config::{CgroupMode, Config, Loaded, Output, Service};
 use crate::driver::{self, Driver, Orders, Received, Setup, Signals, Unprobable};
 use crate::http;
 use crate::incident::ledger::{self, Ledger};
@@ -62,6 +65,8 @@ enum NotStarted {
     #[error(transparent)]
     Probe(#[from] Unprobable),
     #[error(transparent)]
+    Announcer(#[from] announce::NotStarted),
+    #[error(transparent)]
     InUse(#[from] InUse),
     /// A stop signal came before anything was started.
     #[error("stopped before anything was started")]
@@ -72,7 +77,8 @@ impl NotStarted {
     fn exit_code(&self) -> u8 {
         match self {
             Self::System(_) => 1,
-            Self::Path(_) | Self::Probe(_) => UNUSABLE,
+            Self::Announcer(announce::NotStarted::System(_)) => 1,
+            Self::Path(_) | Self::Probe(_) | Self::Announcer(_) => UNUSABLE,
             Self::InUse(_) => IN_USE,
             Self::Stopped => 0,
         }
@@ -103,7 +109,7 @@ pub fn wait_for_descriptors() {
 }
 
 /// Supervises until the service ends for good, and gives the exit code that says how.
-pub fn run(config: Config, warnings: &[String]) -> ExitCode {
+pub fn run(loaded: Loaded, args: RunArgs) -> ExitCode {
     reserve_hand_over_descriptor();
     let writers = match Writers::start() {
         Ok(writers) => writers,
@@ -112,7 +118,7 @@ pub fn run(config: Config, warnings: &[String]) -> ExitCode {
     // A panic on this thread ends the program, but not before the tree is killed and the log
     // written: the driver does the one while it unwinds, the flush below the other.
     let flush = writers.clone();
-    let supervised = std::panic::catch_unwind(move || supervise(config, warnings, writers));
+    let supervised = std::panic::catch_unwind(move || supervise(loaded, args, writers));
     let code = match supervised {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(error)) => refuse(&error),
@@ -128,8 +134,10 @@ fn refuse(error: &NotStarted) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-fn supervise(config: Config, warnings: &[String], writers: Writers) -> Result<u8, NotStarted> {
-    let Config { supervisor, services } = config;
+fn supervise(loaded: Loaded, args: RunArgs, writers: Writers) -> Result<u8, NotStarted> {
+    let Loaded { config, warnings } = loaded;
+    let on_disk = on_disk(config.clone(), args);
+    let Config { supervisor, notify, services } = config;
     let Some(service) = services.into_iter().next() else {
         return Err(io::Error::other("there is no service to supervise").into());
     };
@@ -140,16 +148,31 @@ fn supervise(config: Config, warnings: &[String], writers: Writers) -> Result<u8
     reaper::adopt_orphans()?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let house = House { supervisor, service, clock, metrics, writers, teller };
-    let code = LocalSet::new().block_on(&runtime, house.live(warnings));
+    let house = House { supervisor, notify, service, clock, metrics, writers, teller };
+    let code = LocalSet::new().block_on(&runtime, house.live(&warnings, on_disk));
     // A name lookup that hangs must not hold up our end.
     runtime.shutdown_background();
     code
 }
 
+/// What a start by the same arguments would read.
+fn on_disk(runs: Config, args: RunArgs) -> OnDisk {
+    let file = sources::file(args.config.as_deref(), &args.command).map(Path::to_owned);
+    let read = move || {
+        let loaded = sources::config(args.config.as_deref(), &args.settings, &args.command);
+        let config = loaded.map_err(|error| error.to_string())?.config;
+        for service in &config.services {
+            driver::prepare(service).map_err(|error| error.to_string())?;
+        }
+        Ok(config)
+    };
+    OnDisk::new(runs, file, Box::new(read))
+}
+
 /// What every part of the supervision is built from.
 struct House {
     supervisor: crate::config::Supervisor,
+    notify: crate::config::Notify,
     service: Service,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -158,7 +181,7 @@ struct House {
 }
 
 impl House {
-    async fn live(mut self, warnings: &[String]) -> Result<u8, NotStarted> {
+    async fn live(mut self, warnings: &[String], on_disk: OnDisk) -> Result<u8, NotStarted> {
         let mut signals = Signals::listen()?;
         let program = self.service.command.first().cloned().unwrap_or_default();
         self.teller.note(&Note::Started { program });
@@ -179,14 +202,16 @@ impl House {
         let (beginning, splay) = (memory.beginning.clone(), memory.splay);
         self.service.policy.first_delay = splay.map_or(Duration::ZERO, |splay| splay.delay);
         let shared = Shared::continuing(self.clock, &self.service.name, &beginning, splay);
-        let shared = Arc::new(shared);
+        // What is written from now on says more about it.
+        shared.set_forgets(instance.unwritten);
+        let shared = Arc::new(shared.with_state_dir(state_dir));
         let (orders, drills) = unbounded_channel();
         let http = self.open_doors(control, &shared, orders)?;
         // Held until nothing of ours is alive, whatever becomes of the records.
         let _lock = instance.lock;
         let directory = records.as_ref().map(|records| records.directory().try_clone_to_owned());
         let ledger = self.open_ledger(directory.transpose()?, &shared)?;
-        let recorder = memory.go_on(&self, records, &shared).await?;
+        let recorder = memory.go_on(&self, records, &shared, on_disk).await?;
         let keeper = recorder.keeper();
         let orphans = if reaper::is_init() { Orphans::OnlyIdentified } else { Orphans::AllOurs };
         let cgroup = self.cgroup(&mark);
@@ -196,6 +221,7 @@ impl House {
         let pipes = http.clone();
         let driver = Driver::new(Setup {
             service: self.service,
+            notify: self.notify.exec,
             clock: self.clock,
             mark,
             earlier: instance.earlier,
@@ -305,8 +331,7 @@ impl House {
         shared: &Arc<Shared>,
         orders: UnboundedSender<DrillFault>,
     ) -> io::Result<http::Handle> {
-        let notices_hangs = self.service.policy.liveness.is_some();
-        let desk = http::DrillDesk { orders, notices_hangs };
+        let desk = http::DrillDesk { orders, policy: self.service.policy.clone() };
         http::start(http::Setup {
             listen: self.supervisor.listen,
             control,
@@ -320,14 +345,22 @@ impl House {
     }
 
     /// Starts the thread that completes and writes records of outages.
-    fn open_ledger(&self, directory: Option<OwnedFd>, shared: &Arc<Shared>) -> io::Result<Ledger> {
-        Ledger::start(ledger::Setup {
+    fn open_ledger(
+        &self,
+        directory: Option<OwnedFd>,
+        shared: &Arc<Shared>,
+    ) -> Result<Ledger, NotStarted> {
+        let start = |webhook| Announcer::start(webhook, &self.supervisor.name, self.teller.clone());
+        let announcer = self.notify.webhook.as_ref().map(start).transpose()?;
+        let ledger = Ledger::start(ledger::Setup {
             directory,
             mask: self.supervisor.mask.clone(),
+            announcer,
             shared: Arc::clone(shared),
             metrics: Arc::clone(&self.metrics),
             teller: self.teller.clone(),
-        })
+        })?;
+        Ok(ledger)
     }
 
     fn cgroup(&self, mark: &Mark) -> Option<Cgroup> {

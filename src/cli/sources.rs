@@ -54,21 +54,28 @@ pub fn config(
     Ok(load(&sources(file, settings, command)?)?)
 }
 
+/// The configuration file that is read for these arguments, if any is.
+pub fn file<'a>(file: Option<&'a Path>, command: &[String]) -> Option<&'a Path> {
+    given(file).or_else(|| command.is_empty().then(|| Path::new(DEFAULT_FILE)))
+}
+
+/// An empty `REKINDLE_CONFIG` is an unset one.
+fn given(file: Option<&Path>) -> Option<&Path> {
+    file.filter(|path| !path.as_os_str().is_empty())
+}
+
 fn sources(
     file: Option<&Path>,
     settings: &Settings,
     command: &[String],
 ) -> Result<Sources, NoConfig> {
-    let file = match file {
-        // An empty REKINDLE_CONFIG is an unset one.
-        Some(path) if !path.as_os_str().is_empty() => Some(read(path)?),
-        _ if !command.is_empty() => None,
-        _ => match read(Path::new(DEFAULT_FILE)) {
-            Err(NoConfig::Unreadable { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
-                return Err(NoConfig::Nothing);
-            }
-            file => Some(file?),
-        },
+    let file = match self::file(file, command).map(read) {
+        Some(Err(NoConfig::Unreadable { cause, .. }))
+            if given(file).is_none() && cause.kind() == io::ErrorKind::NotFound =>
+        {
+            return Err(NoConfig::Nothing);
+        }
+        read => read.transpose()?,
     };
     // A variable that is not UTF-8 counts as unset: it could not be put into a TOML text anyway.
     let environment: BTreeMap<_, _> =

@@ -12,11 +12,11 @@ use serde_json::Value;
 
 use super::StatusArgs;
 use super::probe::Instance;
-use crate::drill::ask;
+use crate::drill::ask::{self, NoAnswer};
 use crate::paths::{Environment, PathError};
-use crate::status::human;
+use crate::status::{human, what_next};
 use crate::supervisor::State;
-use crate::text::short_line;
+use crate::text::{date, short_line};
 
 /// A service is not healthy, or nobody can tell.
 const NOT_HEALTHY: u8 = 1;
@@ -72,9 +72,11 @@ fn tell(instance: &Instance, json: bool, env: &Environment) -> Told {
         (code, error.to_string())
     })?;
     let body = ask::unix(&socket, "GET", "/status").map_err(|error| {
-        let gone =
-            matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound);
-        let (code, hint) = if gone { (NOT_RUNNING, "; is it running?") } else { (NOT_HEALTHY, "") };
+        let (code, hint) = match error {
+            NoAnswer::Nobody => (NOT_RUNNING, "; is it running?"),
+            NoAnswer::Silent => (NOT_HEALTHY, "; it is stopped (SIGSTOP, a debugger) or stuck"),
+            NoAnswer::Refused(_) | NoAnswer::Broken(_) => (NOT_HEALTHY, ""),
+        };
         (code, format!("cannot ask for the status on {}: {error}{hint}", socket.display()))
     })?;
     let document: Value = serde_json::from_str(&body)
@@ -118,6 +120,11 @@ impl Rows {
         let since = date(text(service, "since"));
         self.add("  since", &format!("{since}, for {}", span(&service["for_seconds"])));
         self.add("  next", &next(service));
+        let drill = &service["drill"];
+        if let Some(fault) = drill["fault"].as_str() {
+            let began = date(text(drill, "began"));
+            self.add("  drill", &format!("{fault}, {began}, {}", span(&drill["seconds"])));
+        }
         for (label, key) in [("  outage", "outage"), ("  incident", "last_incident")] {
             if let Some(outage) = service[key].as_object() {
                 let began = outage["began"].as_str().map(date).unwrap_or_default();
@@ -152,6 +159,15 @@ impl Rows {
         let began = text(supervisor, "start");
         let pid = &supervisor["pid"];
         self.add("rekindle", &format!("{version}, pid {pid}, since {since}, start: {began}"));
+        let on_disk = &supervisor["on_disk"];
+        if on_disk["valid"] == false {
+            self.add("  on disk", text(on_disk, "problem"));
+        } else if on_disk["differs"] == true {
+            self.add("  on disk", "the configuration is not the one that runs");
+        }
+        if let Some(why) = supervisor["forgets"].as_str() {
+            self.add("", &format!("not remembered: {why}"));
+        }
         if supervisor["live"] != true {
             self.add("", "its loop is stuck: what stands above is old, and nothing is healed");
         }
@@ -164,20 +180,8 @@ fn next(service: &Value) -> String {
         return format!("an attempt in {}", span(&service["next_attempt_in_seconds"]));
     }
     let state = State::ALL.iter().find(|state| state.label() == text(service, "state"));
-    let words = match state {
-        Some(State::BootHook) => "the child is started when the hook has succeeded",
-        Some(State::Starting) => "healthy when a probe passes",
-        Some(State::Healthy) if service["outage"].is_object() => {
-            "the outage is over when this has lasted for `settle`"
-        }
-        Some(State::Healthy) if service["ready"] != true => "ready when the readiness probe passes",
-        Some(State::Healthy) => "nothing, as long as its probes pass",
-        Some(State::Degraded | State::Stopping) => "what is due when all of its processes are gone",
-        Some(State::Backoff | State::SlowRetry) => "an attempt",
-        Some(State::Maintenance) => "nothing until it is released",
-        Some(State::Stopped) | None => "nothing",
-    };
-    words.to_owned()
+    let (settling, ready) = (service["outage"].is_object(), service["ready"] == true);
+    state.map_or("nothing", |state| what_next(*state, settling, ready)).to_owned()
 }
 
 /// The last answer of a probe.
@@ -191,14 +195,6 @@ fn told(answer: &Value) -> String {
 
 fn text<'a>(object: &'a Value, key: &str) -> &'a str {
     object[key].as_str().unwrap_or_default()
-}
-
-/// RFC 3339 as people write it, to the second.
-pub(super) fn date(time: &str) -> String {
-    match (time.get(..10), time.get(11..19)) {
-        (Some(day), Some(hour)) => format!("{day} {hour} UTC"),
-        _ => time.to_owned(),
-    }
 }
 
 fn span(seconds: &Value) -> String {
@@ -262,12 +258,48 @@ gateway      backoff: waiting 8.0 s for the next attempt
     }
 
     #[test]
+    fn a_drill_and_what_is_not_remembered_are_told() {
+        let mut document = document("degraded", false);
+        document["services"][0]["drill"] =
+            json!({"fault": "hang", "began": "2026-11-26T10:20:09.000Z", "seconds": 4.25});
+        document["supervisor"]["forgets"] = json!("the state directory is in memory (tmpfs)");
+        let table = table(&document);
+        for row in [
+            "\n  drill      hang, 2026-11-26 10:20:09 UTC, 4.2 s\n  outage     crash,",
+            "\n             not remembered: the state directory is in memory (tmpfs)\n",
+        ] {
+            assert!(table.contains(row), "{table}");
+        }
+    }
+
+    #[test]
     fn no_line_is_wider_than_eighty_columns_whatever_a_server_says() {
         let table = table(&document("backoff", false));
         for line in table.lines() {
             assert!(line.chars().count() <= 80, "{line}");
         }
         assert!(table.contains("  liveness   3 in a row, 1 ms: refused: xxx"), "{table}");
+    }
+
+    #[test]
+    fn what_is_on_disk_has_a_line_only_if_it_is_not_what_runs() {
+        let mut document = document("healthy", true);
+        for (on_disk, line) in [
+            (json!({"valid": true, "problem": null, "differs": false}), None),
+            (
+                json!({"valid": true, "problem": null, "differs": true}),
+                Some("  on disk    the configuration is not the one that runs\n"),
+            ),
+            (
+                json!({"valid": false, "problem": "a.toml:3: no such key", "differs": true}),
+                Some("  on disk    a.toml:3: no such key\n"),
+            ),
+        ] {
+            document["supervisor"]["on_disk"] = on_disk;
+            let table = table(&document);
+            assert_eq!(table.contains("on disk"), line.is_some(), "{table}");
+            assert!(table.contains(line.unwrap_or_default()), "{table}");
+        }
     }
 
     #[test]

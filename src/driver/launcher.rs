@@ -255,7 +255,7 @@ impl Launcher {
     }
 }
 
-fn words(words: &[String]) -> Vec<OsString> {
+pub(super) fn words(words: &[String]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
 }
 

@@ -101,11 +101,42 @@ fn the_routes_answer_with_their_codes() {
     for line in [
         "rekindle_http_requests_total{handler=\"livez\",code=\"200\"} 4",
         "rekindle_http_requests_total{handler=\"readyz\",code=\"503\"} 2",
-        "rekindle_http_requests_total{handler=\"status\",code=\"405\"} 1",
+        "rekindle_http_requests_total{handler=\"other\",code=\"405\"} 2",
         "rekindle_http_requests_total{handler=\"other\",code=\"404\"} 1",
     ] {
         assert!(page.contains(line), "{line}");
     }
+}
+
+#[test]
+fn metrics_are_packed_for_whoever_accepts_it_and_head_has_the_same_headers() {
+    let server = server();
+    let ask = |method: &str, accepts: &str| {
+        let mut stream = server.connect();
+        let rest = "Host: test\r\nConnection: close\r\n";
+        write!(stream, "{method} /metrics HTTP/1.1\r\n{rest}{accepts}\r\n").unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+        let body = answer.split_off(end + 4);
+        (String::from_utf8(answer).unwrap(), body)
+    };
+    let says_packed = |head: &str| head.contains("content-encoding: gzip\r\n");
+    let (head, plain) = ask("GET", "");
+    assert!(!says_packed(&head) && head.contains("vary: accept-encoding\r\n"), "{head}");
+
+    let (head, packed) = ask("GET", "Accept-Encoding: deflate, gzip;q=0.9\r\n");
+    assert!(says_packed(&head) && head.contains("vary: accept-encoding\r\n"), "{head}");
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{head}");
+    assert!(head.contains(&format!("content-length: {}\r\n", packed.len())), "{head}");
+    assert!(packed.len() < plain.len() / 5, "{} of {} bytes", packed.len(), plain.len());
+    let page = String::from_utf8(gzip::tests::unpacked(&packed)).unwrap();
+    assert!(page.contains("rekindle_http_requests_total{handler=\"metrics\",code=\"200\"} 1\n"));
+
+    let (head, body) = ask("HEAD", "Accept-Encoding: gzip\r\n");
+    assert!(says_packed(&head) && head.contains("content-length: ") && body.is_empty(), "{head}");
+    let (head, page) = ask("GET", "Accept-Encoding: gzip;q=0\r\n");
+    assert!(!says_packed(&head) && page.starts_with(b"#"), "{head}");
 }
 
 #[test]
@@ -291,8 +322,8 @@ proptest! {
     #[test]
     fn whatever_requests_are_sent_the_property_holds(
         requests in proptest::collection::vec(
-            "(GET|HEAD|POST|PUT|OPTIONS|X) (/|/metrics|/livez|/readyz|/status|\\*|http://a/livez)(\\?verbose)? \
-             HTTP/1\\.[01]\r\n(host: x\r\n)?(connection: (close|keep-alive|upgrade)\r\n)?\
+            "(GET|HEAD|POST|PUT|OPTIONS|X) (/|/events|/metrics|/livez|/readyz|/status|\\*|http://a/livez)(\\?verbose)? \
+             HTTP/1\\.[01]\r\n(host: x\r\n)?(accept-encoding: (gzip|gzip;q=[01]|\\*)\r\n)?(connection: (close|keep-alive|upgrade)\r\n)?\
              (content-length: [0-9]{1,3}\r\n|transfer-encoding: chunked\r\n|expect: 100-continue\r\n)?\r\n(1\r\na\r\n0\r\n\r\n)?",
             0..4
         )

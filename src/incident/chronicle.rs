@@ -10,7 +10,9 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Avoided, End, Exit, FORMAT, HookRun, Incident, PortHolder, ProbeAnswer, Step, step};
+use super::{
+    Avoided, Capture, End, Exit, FORMAT, HookRun, Incident, PortHolder, ProbeAnswer, Step, step,
+};
 use crate::probe::Answer;
 use crate::report::Note;
 use crate::status::document::{rfc3339, seconds};
@@ -150,6 +152,13 @@ impl Chronicle {
             && story::explains(note)
         {
             open.step(now, step::NOTED, note.to_string());
+        }
+    }
+
+    /// The capture command has looked at the child.
+    pub fn captured(&mut self, capture: &Capture) {
+        if let Some(open) = &mut self.open {
+            open.record.capture = Some(capture.clone());
         }
     }
 

@@ -18,6 +18,7 @@ use super::Incident;
 use super::file;
 use super::mask::{Mask, Pattern};
 use super::outputs::Outputs;
+use crate::announce::Announcer;
 use crate::metrics::{Metric, Metrics};
 use crate::planted::{self, place};
 use crate::report::{Note, Remembering, Teller};
@@ -54,6 +55,8 @@ pub struct Setup {
     pub mask: Vec<Pattern>,
     /// Where records are shown.
     pub shared: Arc<Shared>,
+    /// Who is told of them elsewhere.
+    pub announcer: Option<Announcer>,
     /// Where failed writes are counted.
     pub metrics: Arc<Metrics>,
     /// Where they are told.
@@ -194,7 +197,7 @@ impl Clerk {
         for draft in tray.over {
             draft.outputs.wait(READ_PATIENCE);
             let record = self.complete(draft);
-            tell(&record);
+            self.tell(&record);
             self.keep(record);
         }
         let current = tray.current.map(|draft| self.complete(draft));
@@ -202,7 +205,7 @@ impl Clerk {
             && record.id != self.begun
         {
             self.begun.clone_from(&record.id);
-            tell(record);
+            self.tell(record);
         }
         self.show(current.map(Arc::new));
         self.write();
@@ -218,6 +221,15 @@ impl Clerk {
         mask.apply_to(&mut record);
         outputs.put_into(&mut record, mask);
         record
+    }
+
+    /// Where others hear of it: once when an outage begins, and once when it is over.
+    fn tell(&self, record: &Incident) {
+        let Incident { id, cause, summary, .. } = record;
+        tracing::debug!(service = record.service, cause, "incident {id}: {summary}");
+        if let Some(announcer) = self.setup.announcer.as_ref().filter(|_| record.is_incident()) {
+            announcer.tell(Arc::new(record.clone()));
+        }
     }
 
     fn keep(&mut self, record: Incident) {
@@ -258,12 +270,6 @@ impl Clerk {
     }
 }
 
-/// Where others hear of it: once when an outage begins, and once when it is over.
-fn tell(record: &Incident) {
-    let Incident { id, cause, summary, .. } = record;
-    tracing::debug!(service = record.service, cause, "incident {id}: {summary}");
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
@@ -291,6 +297,7 @@ mod tests {
         Setup {
             directory: None,
             mask: Vec::new(),
+            announcer: None,
             shared: Arc::new(Shared::new(Clock::start(), "gateway")),
             teller: Teller::new("gateway", Arc::clone(&metrics)),
             metrics,

@@ -8,7 +8,7 @@ const HEAD: &str = "\
 # Metrics
 
 Generated from the table in `src/metrics/table.rs`; `UPDATE_DOCS=1 cargo test` rewrites it.
-The text format is Prometheus 0.0.4, at `/metrics`.
+The text format is Prometheus 0.0.4, at `/metrics`, packed with gzip for whoever accepts that.
 Every series that can appear is exported from the start, at 0, unless it is marked *optional*: \
 those are left out where the value is unknown or not configured.
 What is marked *kept* is carried over from run to run by the state file, power cycles included; everything else starts over with each run of the supervisor.

@@ -50,6 +50,7 @@ impl<'a> Page<'a> {
         self.one(Metric::ChildThreads, Some(child.threads));
         self.one(Metric::ChildProcesses, Some(child.processes));
         self.one(Metric::ChildStartTime, child.start_time);
+        self.one(Metric::ChildOomKills, child.oom_kills);
     }
 
     /// All histograms; those of one family stand together.

@@ -239,8 +239,13 @@ impl HookResult {
 
 /// What answered an HTTP request: the route, never the raw path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[expect(missing_docs, reason = "each is the route of its name; `Other` is any unknown path")]
+#[expect(
+    missing_docs,
+    reason = "each is the route of its name; `Other` is any unknown path or refused method"
+)]
 pub enum Handler {
+    Page,
+    Events,
     Metrics,
     Livez,
     Readyz,
@@ -250,11 +255,21 @@ pub enum Handler {
 
 impl Handler {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Metrics, Self::Livez, Self::Readyz, Self::Status, Self::Other];
+    pub const ALL: &[Self] = &[
+        Self::Page,
+        Self::Events,
+        Self::Metrics,
+        Self::Livez,
+        Self::Readyz,
+        Self::Status,
+        Self::Other,
+    ];
 
     /// The value of the `handler` label.
     pub const fn label(self) -> &'static str {
         match self {
+            Self::Page => "page",
+            Self::Events => "events",
             Self::Metrics => "metrics",
             Self::Livez => "livez",
             Self::Readyz => "readyz",
@@ -266,9 +281,9 @@ impl Handler {
     /// The statuses it can answer with.
     pub const fn codes(self) -> &'static [&'static str] {
         match self {
-            Self::Metrics | Self::Status => &["200", "405"],
-            Self::Livez | Self::Readyz => &["200", "405", "503"],
-            Self::Other => &["404"],
+            Self::Page | Self::Events | Self::Metrics | Self::Status => &["200"],
+            Self::Livez | Self::Readyz => &["200", "503"],
+            Self::Other => &["404", "405"],
         }
     }
 }
@@ -314,7 +329,7 @@ const fn histogram(
     Family { buckets, ..Family::new(Kind::Histogram, name, labels, help).on_page() }
 }
 
-const LAG: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0];
+const LAG: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.1, 1.0, 10.0];
 const PROBE: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const HOOK: &[f64] = &[0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
@@ -382,6 +397,10 @@ table! {
         "Failed writes to the state directory.");
     StateWriteDuration = gauge("rekindle_state_write_duration_seconds", &[],
         "How long the last write of the state file took, syncing included.");
+    ConfigFileValid = gauge("rekindle_config_file_valid", &[],
+        "1 if a start from the configuration and hook that are on disk now would work, else 0.");
+    ConfigFileDiffers = gauge("rekindle_config_file_differs", &[],
+        "1 if the configuration on disk is not the one that runs, else 0.");
     StaleEvents = counter("rekindle_stale_events_total", &[Service],
         "News about launches that were over, dropped.");
 
@@ -499,4 +518,7 @@ table! {
         "The child and its descendants.").on_page().optional();
     ChildStartTime = gauge("rekindle_child_start_time_seconds", &[Service],
         "When the child's main process was started.").on_page().optional();
+    ChildOomKills = counter("rekindle_child_oom_kills_total", &[Service],
+        "Kills for lack of memory in the child's memory cgroup, as the kernel counts them there.")
+        .on_page().optional();
 }

@@ -9,7 +9,8 @@ use crate::report::tests::service;
 /// A page as it is right after the start, with everything known.
 fn fresh_page() -> String {
     let own = Usage::own();
-    let readings = Readings { own, child: own, ..Readings::default() };
+    let child = own.map(|own| Usage { oom_kills: Some(0.0), ..own });
+    let readings = Readings { own, child, ..Readings::default() };
     Metrics::new(&service()).page(&readings)
 }
 
@@ -55,7 +56,8 @@ fn what_is_unknown_or_not_configured_is_left_out() {
 fn everything_starts_at_zero_but_what_is_configured_or_known() {
     for line in fresh_page().lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (series, value) = line.rsplit_once(' ').unwrap();
-        let known = ["build_info", "objective", "timeout", "threshold", "budget", "process_"];
+        let known =
+            ["build_info", "objective", "timeout", "threshold", "budget", "process_", "file_valid"];
         let exempt = known.iter().any(|word| series.contains(word))
             || series.starts_with("rekindle_child_")
             || series.contains("state=\"stopped\"");

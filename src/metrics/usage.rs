@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use crate::process::proc;
+use crate::process::{memory, proc};
 
 /// The use of one process or tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -26,6 +26,8 @@ pub struct Usage {
     pub max_fds: Option<f64>,
     /// Start of the first process, in seconds since 1970.
     pub start_time: Option<f64>,
+    /// Kills by the kernel in the memory cgroup of a tree's first process.
+    pub oom_kills: Option<f64>,
 }
 
 /// Trees larger than this are cut off: a scrape must stay cheap under a fork bomb.
@@ -39,7 +41,7 @@ impl Usage {
 
     /// Of `pid` and its living descendants; `None` if it is gone.
     pub fn of_tree(pid: u32) -> Option<Self> {
-        let mut sum = Self::of_process(pid)?;
+        let mut sum = Self { oom_kills: oom_kills(pid), ..Self::of_process(pid)? };
         let mut pids = proc::children(pid).unwrap_or_default();
         let mut next = 0;
         while next < pids.len().min(MOST_PROCESSES) {
@@ -113,6 +115,11 @@ fn max_fds(pid: u32) -> Option<f64> {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "each takes the kernel a moment")]
+fn oom_kills(pid: u32) -> Option<f64> {
+    memory::kills_around(pid).map(|kills| kills as f64)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a hundred or so")]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::{Client, ClientBuilder, Response, Url, redirect};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -154,18 +154,35 @@ fn parse(url: &str) -> Result<Url, ProbeError> {
     }
 }
 
+/// The client for a URL that is no probe's, with the manners of one.
+pub(super) fn bare_client(url: &str) -> Result<(Url, Client), ProbeError> {
+    let url = parse(url)?;
+    let trust = match url.host_str() {
+        _ if url.scheme() == "http" => Trust::None,
+        Some(host) if is_loopback(host) => Trust::Anyone,
+        _ => Trust::System,
+    };
+    let client = mannerly(trust, &Resolver::default())?.build().map_err(ProbeError::Client)?;
+    Ok((url, client))
+}
+
 fn client(url: &Url, probe: &HttpProbe, resolver: &Resolver) -> Result<Client, ProbeError> {
-    let mut client = Client::builder()
+    let mut client = mannerly(trust(url, probe), resolver)?;
+    if let Some(path) = &probe.unix_socket {
+        client = client.unix_socket(path.clone());
+    }
+    client.build().map_err(ProbeError::Client)
+}
+
+/// No proxy, no redirect, no kept connection.
+fn mannerly(trust: Trust<'_>, resolver: &Resolver) -> Result<ClientBuilder, ProbeError> {
+    Ok(Client::builder()
         .no_proxy()
         .redirect(redirect::Policy::none())
         .pool_max_idle_per_host(0)
         .user_agent(concat!("rekindle/", env!("CARGO_PKG_VERSION")))
         .dns_resolver(resolver.clone())
-        .tls_backend_preconfigured(client_config(trust(url, probe))?);
-    if let Some(path) = &probe.unix_socket {
-        client = client.unix_socket(path.clone());
-    }
-    client.build().map_err(ProbeError::Client)
+        .tls_backend_preconfigured(client_config(trust)?))
 }
 
 /// The server's certificate matters where somebody could be in between.

@@ -60,6 +60,11 @@ impl OomKills {
     }
 }
 
+/// How often the kernel has killed for lack of memory in the cgroup of `pid`, if it counts that.
+pub fn kills_around(pid: u32) -> Option<u64> {
+    OomKills { file: file_of(pid), ..OomKills::default() }.count()
+}
+
 /// The file that counts for `pid`: of whichever hierarchy has the memory controller.
 fn file_of(pid: u32) -> Option<PathBuf> {
     let groups = proc::text(format!("/proc/{pid}/cgroup"))?;

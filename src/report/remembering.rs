@@ -17,6 +17,8 @@ pub enum Remembering {
     Began {
         /// The kind of this start.
         start: Start,
+        /// Whether what the last run has written could be read.
+        legible: bool,
         /// How long ago the last sign of life was, if that can be told.
         gap: Option<Duration>,
         /// How long ago the host booted.
@@ -65,7 +67,14 @@ impl Remembering {
 impl fmt::Display for Remembering {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Began { start, gap, since_boot } => began(f, *start, *gap, *since_boot),
+            Self::Began { start, legible: false, .. } => write!(
+                f,
+                "start: {start}; how the last run ended is not known, its record could not be read: \
+                 no down time is booked for it"
+            ),
+            Self::Began { start, legible: true, gap, since_boot } => {
+                began(f, *start, *gap, *since_boot)
+            }
             Self::Splayed { delay, seed } => {
                 let delay = human(*delay);
                 write!(
@@ -124,6 +133,7 @@ mod tests {
     fn every_note_about_remembering_reads_well() {
         let start = |start, gap: Option<u64>| Remembering::Began {
             start,
+            legible: true,
             gap: gap.map(Duration::from_secs),
             since_boot: Duration::from_secs(41),
         };
@@ -133,6 +143,12 @@ mod tests {
             start(Start::Reboot, Some(130)),
             start(Start::Crash, Some(3)),
             start(Start::Crash, None),
+            Remembering::Began {
+                start: Start::Crash,
+                legible: false,
+                gap: None,
+                since_boot: Duration::ZERO,
+            },
             start(Start::PowerCycle, Some(75)),
             start(Start::PowerCycle, None),
             start(Start::Moved, Some(75)),
@@ -150,6 +166,7 @@ mod tests {
         INFO  start: reboot; the last run was stopped, and then the host, which booted 41 s ago; its last sign of life was 2m10s ago
         WARN  start: crash; the last run was killed; its last sign of life was 3.0 s ago
         WARN  start: crash; the last run was killed; by these clocks nobody knows when: no down time is booked for it
+        WARN  start: crash; how the last run ended is not known, its record could not be read: no down time is booked for it
         WARN  start: power_cycle; the last run went down with the host, which booted 41 s ago; its last sign of life was 1m15s ago
         WARN  start: power_cycle; the last run went down with the host, which booted 41 s ago; by these clocks nobody knows when: no down time is booked for it
         WARN  start: moved; the last run was on another host; its last sign of life was 1m15s ago

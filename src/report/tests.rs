@@ -32,6 +32,7 @@ pub(crate) fn service() -> Service {
         stop_signal: 15,
         boot_hook: None,
         repair: None,
+        capture: None,
         probes: config::Probes::default(),
         impostor: config::ImpostorMode::Auto,
         boot_splay: Duration::ZERO,
@@ -39,6 +40,7 @@ pub(crate) fn service() -> Service {
         policy: Policy {
             hook: None,
             first_delay: Duration::ZERO,
+            capture: None,
             repair: None,
             startup: Some(probe),
             startup_timeout: Duration::from_mins(10),
@@ -487,9 +489,10 @@ fn the_pid_is_known_while_the_child_runs() {
 
 #[test]
 fn the_restarts_left_are_shown() {
-    let rig = rig(&service());
-    let left = || rig.value("rekindle_restart_budget_remaining{service=\"gateway\"}");
-    assert!((left() - 5.0).abs() < 1e-9);
+    let mut rig = rig(&service());
+    let left = |rig: &Rig| rig.value("rekindle_restart_budget_remaining{service=\"gateway\"}");
+    assert!((left(&rig) - 5.0).abs() < 1e-9);
     rig.reporter.restarts_left(3);
-    assert!((left() - 3.0).abs() < 1e-9);
+    assert!((left(&rig) - 3.0).abs() < 1e-9);
+    assert_eq!(rig.shared.status().restarts_left, Some(3));
 }

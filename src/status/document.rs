@@ -1,11 +1,13 @@
 //! The document at `/status`: the latest status, worked out for the moment of the request.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::{Answer, Counts, Shared, Status, began_at, since_1970};
+use super::{Answer, Counts, Drill, Shared, Status, began_at, since_1970};
+use crate::comeback::Comeback;
 use crate::gather::gather;
 use crate::supervisor::{Moment, State};
 use crate::tally::Outage;
@@ -28,6 +30,18 @@ pub struct SupervisorReport {
     pub live: bool,
     pub start: &'static str,
     pub boot_splay: Option<SplayReport>,
+    pub on_disk: OnDiskReport,
+    pub state_dir: Option<PathBuf>,
+    pub forgets: Option<String>,
+}
+
+/// What a start from what is on disk now would come to.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the schema describes each")]
+pub struct OnDiskReport {
+    pub valid: bool,
+    pub problem: Option<String>,
+    pub differs: bool,
 }
 
 /// The wait before the first launch.
@@ -53,6 +67,7 @@ pub struct ServiceReport {
     pub attempt: u32,
     pub next_attempt: Option<String>,
     pub next_attempt_in_seconds: Option<f64>,
+    pub drill: Option<DrillReport>,
     pub outage: Option<OutageReport>,
     pub incident: Option<IncidentReport>,
     pub last_incident: Option<OutageReport>,
@@ -70,6 +85,15 @@ pub struct OutageReport {
     pub cause: &'static str,
     pub began: String,
     pub detected_after_seconds: f64,
+    pub seconds: f64,
+}
+
+/// A drill that is not over.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the schema describes each")]
+pub struct DrillReport {
+    pub fault: &'static str,
+    pub began: String,
     pub seconds: f64,
 }
 
@@ -118,9 +142,19 @@ impl Report {
                     seed: format!("{:016x}", splay.seed),
                     delay_seconds: seconds(splay.delay),
                 }),
+                on_disk: OnDiskReport::new(shared.comeback()),
+                state_dir: shared.state_dir.clone(),
+                forgets: shared.forgets(),
             },
             services: vec![ServiceReport::new(now, &status)],
         }
+    }
+}
+
+impl OnDiskReport {
+    fn new(found: Comeback) -> Self {
+        let Comeback { problem, differs } = found;
+        Self { valid: problem.is_none(), problem, differs }
     }
 }
 
@@ -140,6 +174,11 @@ impl ServiceReport {
             attempt: status.attempt,
             next_attempt: status.next_attempt.map(|moment| timestamp(now, moment)),
             next_attempt_in_seconds: status.next_attempt.map(|moment| seconds(moment.since(now))),
+            drill: status.drill.map(|Drill { fault, began }| DrillReport {
+                fault: fault.label(),
+                began: timestamp(now, began),
+                seconds: seconds(now.since(began)),
+            }),
             outage: status.tally.outage().map(|outage| OutageReport::new(now, &outage)),
             incident: status.incident.as_ref().map(|record| IncidentReport {
                 id: record.id.clone(),
@@ -210,6 +249,7 @@ pub(crate) mod tests {
     use crate::clock::Clock;
     use crate::schema::fit;
     use crate::state::{Beginning, Splay};
+    use crate::supervisor::DrillFault;
     use crate::tally::Tally;
 
     const SCHEMA: &str = include_str!("../../docs/status.schema.json");
@@ -226,6 +266,7 @@ pub(crate) mod tests {
         let outage = status.tally.outage().unwrap();
         status.pid = Some(4711);
         status.next_attempt = Some(at);
+        status.drill = Some(Drill { fault: DrillFault::Hang, began: at });
         status.last_incident = Some(Outage { ended: Some(at), ..outage });
         status.last_exit = Some(LastExit { at, how: "signal 9".to_owned(), code: 137 });
         let detail = "timeout".to_owned();
@@ -237,6 +278,9 @@ pub(crate) mod tests {
         let beginning = Beginning::default();
         let shared = Shared::continuing(Clock::start(), "gateway", &beginning, Some(splay));
         shared.publish(status);
+        let problem = Some("the boot hook is gone".to_owned());
+        shared.would_come_back(Comeback { problem, differs: false });
+        shared.set_forgets(Some("the disk is full".to_owned()));
         let record = Incident { id: "20261126-1".to_owned(), ..Incident::default() };
         shared.show_incidents(Some(Arc::new(record)), Arc::default());
         let document = serde_json::to_value(Report::new(&shared)).unwrap();
@@ -244,8 +288,11 @@ pub(crate) mod tests {
         let service = &document["services"][0];
         assert_eq!(service["incident"]["id"], "20261126-1");
         assert_eq!(service["outage"]["cause"], "boot");
+        assert_eq!(service["drill"]["fault"], "hang");
+        assert_eq!(document["supervisor"]["forgets"], "the disk is full");
         assert_eq!(document["supervisor"]["start"], "first");
         assert_eq!(document["supervisor"]["boot_splay"]["delay_seconds"], 37.5);
+        assert_eq!(document["supervisor"]["on_disk"]["valid"], false);
         assert_eq!(service["last_incident"]["seconds"], 1.234);
         assert_eq!(service["probes"]["liveness"]["consecutive_failures"], 2);
     }

@@ -1,7 +1,9 @@
 //! How Rekindle behaves with real processes, sockets and files: one module per behaviour.
 
+mod announce;
 mod answers;
 mod cli;
+mod comeback;
 mod context;
 mod crash;
 mod demo;
@@ -13,6 +15,7 @@ mod hang;
 mod hook;
 mod incidents;
 mod listen;
+mod live_drill;
 mod notify;
 mod output;
 mod pid1;

@@ -12,6 +12,7 @@ pub(crate) mod config;
 pub(crate) mod fault;
 pub(crate) mod freezer;
 pub(crate) mod http;
+pub(crate) mod lateness;
 pub(crate) mod processes;
 pub(crate) mod rekindle;
 pub(crate) mod schema;

@@ -5,9 +5,9 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::status::{WIDTH, date, human_seconds};
+use crate::cli::status::{WIDTH, human_seconds};
 use crate::incident::{Incident, ProbeAnswer};
-use crate::text::{one_line, printable, short_line};
+use crate::text::{date, one_line, printable, short_line};
 
 /// One line for each record, oldest first.
 pub(super) fn table(records: &[Incident]) -> String {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::House;
 use crate::clock;
+use crate::comeback::{Lookout, OnDisk};
 use crate::metrics::Metric;
 use crate::process::Mark;
 use crate::process::instance::Records;
@@ -61,7 +62,8 @@ impl Memory {
         let beginning = begin(&found, &host(house, boot_id.clone()));
         house.metrics.restore(&beginning.kept);
         let Beginning { start, gap, since_boot, .. } = beginning;
-        let began = Remembering::Began { start, gap, since_boot };
+        let legible = found != Found::Unreadable;
+        let began = Remembering::Began { start, legible, gap, since_boot };
         house.teller.note(&Note::Remembering(began));
         let run = random_name();
         let splay = splay(house, mark, start, [boot_id.as_deref().unwrap_or_default(), &run]);
@@ -74,6 +76,7 @@ impl Memory {
         house: &House,
         records: Option<Records>,
         shared: &Arc<Shared>,
+        on_disk: OnDisk,
     ) -> io::Result<Recorder> {
         let Self { boot_id, run, store, .. } = self;
         let sources = records.zip(store).map(|(records, store)| Sources {
@@ -84,7 +87,14 @@ impl Memory {
             shared: Arc::clone(shared),
             metrics: Arc::clone(&house.metrics),
         });
-        let recorder = Recorder::start(&house.service.name, sources, house.teller.clone())?;
+        let lookout = Lookout {
+            on_disk,
+            shared: Arc::clone(shared),
+            metrics: Arc::clone(&house.metrics),
+            teller: house.teller.clone(),
+        };
+        let teller = house.teller.clone();
+        let recorder = Recorder::start(&house.service.name, sources, lookout, teller)?;
         let written = recorder.keeper().has_come_to(Ending::Running);
         wait_for(written, START_PATIENCE).await;
         Ok(recorder)

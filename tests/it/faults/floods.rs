@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use crate::crash::served_by;
 use crate::pid1::as_pid_1;
 use crate::support::http::free_port;
+use crate::support::lateness::Lateness;
 use crate::support::time::{Witness, holds_within, wall_time};
 use crate::support::{
     Config, Fault, Part, REKINDLE, Rekindle, Stopwatch, Streams, World, get, has_tool, processes,
@@ -261,40 +262,4 @@ fn dropped_once_quiet(rekindle: &Rekindle<'_>) -> u64 {
         rekindle.lines_with("dropping output").len() == rekindle.lines_with("dropped ").len()
     });
     rekindle.count("rekindle_output_dropped_bytes_total", "stream=\"stdout\"")
-}
-
-/// How late the loop was: how many turns were late by no more than each bound, in seconds.
-#[derive(Debug)]
-struct Lateness {
-    within: Vec<(&'static str, u64)>,
-    turns: u64,
-}
-
-impl Lateness {
-    fn of(rekindle: &Rekindle<'_>) -> Self {
-        const BOUNDS: &[&str] = &["0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "1"];
-        let page = rekindle.get("/metrics").expect("a page").body;
-        let turns = |series: &str| {
-            let series = format!("rekindle_loop_lag_seconds_{series} ");
-            let value = page.lines().find_map(|line| line.strip_prefix(&*series));
-            value.expect("it is on the page").parse::<u64>().expect("a whole number")
-        };
-        let within = |bound: &&'static str| (*bound, turns(&format!("bucket{{le=\"{bound}\"}}")));
-        Self { within: BOUNDS.iter().map(within).collect(), turns: turns("count") }
-    }
-
-    fn since(mut self, before: &Self) -> Self {
-        for ((_, now), (_, then)) in self.within.iter_mut().zip(&before.within) {
-            *now -= then;
-        }
-        self.turns -= before.turns;
-        self
-    }
-
-    /// The bound that 99 of a hundred turns have kept.
-    fn p99(&self) -> Duration {
-        let kept = |(_, within): &&(_, u64)| within * 100 >= self.turns * 99;
-        let bound = self.within.iter().find(kept).map_or("10", |(bound, _)| bound);
-        Duration::from_secs_f64(bound.parse().expect("a number"))
-    }
 }

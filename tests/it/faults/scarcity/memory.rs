@@ -23,6 +23,7 @@ fn a_child_that_hits_the_memory_limit_is_told_as_oom_and_replaced() {
     let took = watch.elapsed();
     rekindle.wait_said(&["memory", "\"reason\":\"oom\""]);
     assert_eq!(rekindle.all_restarts(), 1);
+    assert_eq!(rekindle.count("rekindle_child_oom_kills_total", ""), 1);
     let row = Fault {
         part: Part::Scarcity,
         fault: "the child hits the memory limit",
