@@ -11,8 +11,9 @@ pub mod mask;
 pub mod outputs;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod property;
+pub mod read;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::tally::Cause;
 
@@ -20,8 +21,7 @@ use crate::tally::Cause;
 pub const FORMAT: u32 = 1;
 
 /// One outage.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Incident {
     /// The form of this record.
     pub format: u32,
@@ -64,8 +64,7 @@ pub struct Incident {
 }
 
 /// The end of an outage.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct End {
     /// `healed`, or `stopped` if somebody asked for that before it was healed, or `ended` if the
     /// run gave up.
@@ -77,8 +76,7 @@ pub struct End {
 }
 
 /// How the child ended.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Exit {
     pub how: String,
@@ -86,8 +84,7 @@ pub struct Exit {
 }
 
 /// Somebody who is not ours on our port.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct PortHolder {
     pub pid: u32,
@@ -95,8 +92,7 @@ pub struct PortHolder {
 }
 
 /// One thing that happened.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Step {
     /// How long after the outage's beginning; negative for what led to it.
     pub after_seconds: f64,
@@ -145,8 +141,7 @@ pub mod step {
 }
 
 /// What a probe said.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct ProbeAnswer {
     /// How long after the outage's beginning; negative for what led to it.
     pub after_seconds: f64,
@@ -163,8 +158,7 @@ pub struct ProbeAnswer {
 }
 
 /// One run of a hook.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct HookRun {
     /// `boot_hook` or `repair`.
     pub hook: String,
@@ -179,8 +173,7 @@ pub struct HookRun {
 }
 
 /// Restarts that were avoided.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Avoided {
     pub why: String,
@@ -188,8 +181,7 @@ pub struct Avoided {
 }
 
 /// What a capture command did.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Capture {
     pub result: String,

@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt as _;
 use rustix::fs::{Mode, OFlags};
 
 use super::Incident;
+use super::read::parse;
 use crate::process::instance::is_ours_alone;
 
 /// The file.
@@ -107,12 +108,6 @@ fn read_file(file: OwnedFd, most: Option<usize>, records: &mut Vec<Incident>) ->
         line.clear();
     }
     Ok(())
-}
-
-/// The record in a line, if there is one.
-pub fn parse(line: &[u8]) -> Option<Incident> {
-    let record: Incident = serde_json::from_slice(line).ok()?;
-    (record.format > 0 && !record.id.is_empty()).then_some(record)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a property that is broken panics")]
 
-use super::file::parse;
 use super::mask::Mask;
+use super::read::parse;
 use crate::cli::incidents::shown;
 
 /// Any bytes, line by line: what is taken for a record is read back as the same one, and people can

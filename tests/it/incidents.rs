@@ -75,8 +75,10 @@ fn a_crash_leaves_a_record_with_all_that_happened_and_no_secret() {
     let [record] = &wait_for_records(&world, &rekindle, 1)[..] else { panic!("one record") };
     assert_eq!((&record["cause"], &record["service"]), (&"crash".into(), &"gateway".into()));
     assert_eq!(record["exit"]["code"], 134, "{record}");
+    // Whether it waits depends on how long it had been healthy.
+    let steps: Vec<_> = steps(record).into_iter().filter(|step| *step != "waiting").collect();
     let story = ["broke", "detected", "gone", "hook", "hook_ended", "started", "passed", "settled"];
-    assert_eq!(steps(record), story, "{record}");
+    assert_eq!(steps, story, "{record}");
     assert_eq!((&record["end"]["how"], &record["attempts"]), (&"healed".into(), &1.into()));
     let healed = record["end"]["after_seconds"].as_f64().expect("a number");
     assert!((healed - after(record, "passed")).abs() < 0.002, "{record}");
