@@ -258,7 +258,7 @@ impl Writer {
         let Sources { store, shared, metrics, .. } = &self.sources;
         let forgets = match &written {
             Ok(()) => store.forgets(),
-            Err(error) => Some(format!("the state directory cannot be written: {error}")),
+            Err(error) => Some(format!("state_dir cannot be written: {error}")),
         };
         metrics.set(Metric::StateDurable, &[], if forgets.is_none() { 1.0 } else { 0.0 });
         shared.set_forgets(forgets);

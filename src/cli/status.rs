@@ -262,11 +262,11 @@ gateway      backoff: waiting 8.0 s for the next attempt
         let mut document = document("degraded", false);
         document["services"][0]["drill"] =
             json!({"fault": "hang", "began": "2026-11-26T10:20:09.000Z", "seconds": 4.25});
-        document["supervisor"]["forgets"] = json!("the state directory is in memory (tmpfs)");
+        document["supervisor"]["forgets"] = json!("state_dir is in memory (tmpfs)");
         let table = table(&document);
         for row in [
             "\n  drill      hang, 2026-11-26 10:20:09 UTC, 4.2 s\n  outage     crash,",
-            "\n             not remembered: the state directory is in memory (tmpfs)\n",
+            "\n             not remembered: state_dir is in memory (tmpfs)\n",
         ] {
             assert!(table.contains(row), "{table}");
         }

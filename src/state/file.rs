@@ -178,7 +178,7 @@ impl Store {
 
     /// Why the next sandbox will not know what is written there, if so.
     pub fn forgets(&self) -> Option<String> {
-        self.volatile().map(|on| format!("the state directory is {on}"))
+        self.volatile().map(|on| format!("state_dir is {on}"))
     }
 }
 

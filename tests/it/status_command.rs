@@ -144,7 +144,7 @@ fn that_nothing_is_remembered_is_told() {
     let rekindle = world.start(command);
     rekindle.wait_state("healthy");
     let (_, table) = status(&world, &[]);
-    assert!(table.contains("not remembered: the state directory is in memory (tmpfs)"), "{table}");
+    assert!(table.contains("not remembered: state_dir is in memory (tmpfs)"), "{table}");
     drop(rekindle);
 
     // A file in the way of the next state: nothing can be written.
@@ -155,7 +155,7 @@ fn that_nothing_is_remembered_is_told() {
     let mut table = String::new();
     rekindle.wait("it is told", || {
         table = status(&world, &[]).1;
-        table.contains("not remembered: the state directory cannot be written: ")
+        table.contains("not remembered: state_dir cannot be written: ")
     });
     fs::remove_dir(world.path("state/state.json.new")).expect("it is empty");
     rekindle.wait("it is written again", || !status(&world, &[]).1.contains("cannot be written"));
