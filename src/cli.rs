@@ -4,6 +4,7 @@
 pub mod check;
 pub mod demo_gateway;
 pub mod drill;
+pub mod incidents;
 pub mod probe;
 pub mod run;
 pub mod settings;
@@ -23,6 +24,8 @@ use settings::Settings;
 
 /// Usage was wrong.
 pub const EXIT_USAGE: u8 = 2;
+/// Somebody interrupted it (128 + SIGINT).
+pub const EXIT_INTERRUPTED: u8 = 130;
 /// The configuration is invalid (`EX_CONFIG`).
 pub const EXIT_CONFIG: u8 = 78;
 
@@ -61,6 +64,9 @@ pub enum Command {
     /// Show what the service is doing, since when, and what comes next
     #[command(after_help = STATUS_AFTER_HELP)]
     Status(StatusArgs),
+    /// Show what broke, when, for how long and why
+    #[command(after_help = INCIDENTS_AFTER_HELP)]
+    Incidents(IncidentsArgs),
     /// Break a service on purpose, and report how it comes back
     #[command(after_help = DRILL_AFTER_HELP)]
     Drill(DrillArgs),
@@ -138,6 +144,27 @@ pub struct StatusArgs {
     pub instance: InstanceArgs,
 }
 
+/// `rekindle incidents`.
+#[derive(Args, Debug)]
+pub struct IncidentsArgs {
+    /// Show this one in full: its ID, how its full ID begins, or last
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+    /// Only the latest so many [default: 20, with --json all]
+    #[arg(long, value_name = "N", conflicts_with = "id")]
+    pub last: Option<usize>,
+    /// Print them as they are kept, one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Configuration file that says where they are kept
+    #[arg(long, value_name = "FILE", env = keys::CONFIG.env, hide_env_values = true)]
+    #[arg(value_parser = file())]
+    pub config: Option<PathBuf>,
+    /// Whose they are.
+    #[command(flatten)]
+    pub instance: InstanceArgs,
+}
+
 /// Which of the running rekindles is asked.
 #[derive(Args, Debug)]
 pub struct InstanceArgs {
@@ -158,11 +185,14 @@ pub struct DrillArgs {
     /// Drill the running instance of this name, where it runs
     #[arg(long, value_name = "NAME", conflicts_with = "config")]
     pub live: Option<String>,
+    /// Its state directory, if it was given one [default: `$REKINDLE_STATE_DIR`]
+    #[arg(long, value_name = "DIR", requires = "live")]
+    pub state_dir: Option<PathBuf>,
     /// Break the running service without asking
     #[arg(long, requires = "live")]
     pub yes: bool,
-    /// Only this scenario; may be given several times [default: all]
-    #[arg(long, value_name = "NAME")]
+    /// Only these scenarios; may be given several times [default: all]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub scenario: Vec<String>,
     /// Name the scenarios, and do nothing
     #[arg(long)]
@@ -174,7 +204,7 @@ pub struct DrillArgs {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Fail if a recovery takes longer [default: the objective of FILE]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = objective)]
     pub rto: Option<Duration>,
     /// Form of the report: table, json, junit, html
     #[arg(long, value_name = "FORM", value_enum, default_value_t = Format::Table)]
@@ -218,6 +248,13 @@ fn file() -> impl TypedValueParser<Value = PathBuf> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|why| format!("it {why}"))
+}
+
+fn objective(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it leaves no time to recover".to_owned()),
+        objective => Ok(objective),
+    }
 }
 
 fn statuses(text: &str) -> Result<StatusSet, String> {
@@ -277,7 +314,7 @@ Nothing outside a disposable sandbox is touched: PID and mount namespaces where 
 else a process tree of its own. The state directory is a scratch one.
 With --config the service must not be running, and only what fits any gateway is done.
 With --live a running instance breaks its own service, if its configuration says drills = true.
-Exit code 1 if a service was not healed, too late, or left something behind.";
+Exit code 1 if a service was not healed, too late, or left something behind; 130 if interrupted.";
 
 const STATUS_AFTER_HELP: &str = "\
 Examples:
@@ -285,7 +322,17 @@ Examples:
   rekindle status --json | jq -r '.services[].state'
 
 It asks the rekindle of this sandbox through its control socket, never a port.
-Exit code 0 if the service is healthy, 1 if not, 3 if no rekindle runs here.";
+Exit code 0 if the service is healthy, 1 if not or if no answer comes, 3 if no rekindle runs here.";
+
+const INCIDENTS_AFTER_HELP: &str = "\
+Examples:
+  rekindle incidents --last 5
+  rekindle incidents last
+  rekindle incidents --json | jq -r 'select(.cause == \"crash\") | .summary'
+
+It reads the files in the state directory and needs no running rekindle.
+What is going on now is not in there: ask rekindle status.
+Exit code 1 if there is no such record or it cannot be read.";
 
 const DEMO_AFTER_HELP: &str = "\
 Break it with:

@@ -7,6 +7,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::supervisor::Moment;
 
+/// A wall clock that shows an earlier time (2025-01-01) has not been set.
+pub const EARLIEST: Duration = Duration::from_hours(482_136);
+
 /// The supervisor's clock: monotonic, zero at its start.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {

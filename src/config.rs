@@ -14,6 +14,7 @@
 mod document;
 pub mod keys;
 mod load;
+mod notify;
 mod pages;
 mod plan;
 mod policy;
@@ -39,6 +40,7 @@ pub use pages::{example_file, reference};
 pub use plan::plan;
 pub use values::parse_duration;
 
+use crate::incident::mask::Pattern;
 use crate::supervisor::Policy;
 
 /// Everything that `rekindle run` was told.
@@ -46,6 +48,8 @@ use crate::supervisor::Policy;
 pub struct Config {
     /// `[supervisor]`.
     pub supervisor: Supervisor,
+    /// `[notify]`.
+    pub notify: Notify,
     /// `[service.NAME]`; exactly one for now.
     pub services: Vec<Service>,
 }
@@ -67,6 +71,28 @@ pub struct Supervisor {
     pub cgroup: CgroupMode,
     /// Whether a drill may break the running service.
     pub drills: bool,
+    /// What is taken out of records of outages, beside what always is.
+    pub mask: Vec<Pattern>,
+}
+
+/// `[notify]`: who is told of incidents.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Notify {
+    /// Who gets a document.
+    pub webhook: Option<Webhook>,
+    /// What is run, and how long it may take.
+    pub exec: Option<Command>,
+}
+
+/// Who gets a document by HTTP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Webhook {
+    /// Where; it may hold a secret.
+    pub url: String,
+    /// Headers to send; they may hold secrets.
+    pub headers: BTreeMap<String, String>,
+    /// How long one attempt may take.
+    pub timeout: Duration,
 }
 
 /// `log_level`.
@@ -121,6 +147,8 @@ pub struct Service {
     pub boot_hook: Option<BootHook>,
     /// The `repair` command and how long it may take.
     pub repair: Option<Command>,
+    /// The `capture` command and how long it may take.
+    pub capture: Option<Command>,
     /// What to probe for each role.
     pub probes: Probes,
     /// What a stranger on the probed port means.

@@ -7,6 +7,7 @@
 
 pub(crate) mod ask;
 mod inside;
+mod interrupt;
 mod live;
 mod own;
 mod proxy;
@@ -134,6 +135,9 @@ pub enum NoDrill {
     /// No scratch directory.
     #[error("cannot make a scratch directory for the drill: {0}")]
     Scratch(#[from] std::io::Error),
+    /// It could not be interrupted.
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
     /// The service that is to be drilled is in use.
     #[error("cannot drill {service}: {what}; stop it first")]
     InUse {
@@ -142,14 +146,35 @@ pub enum NoDrill {
         /// How that shows.
         what: String,
     },
+    /// The running service must not be broken.
+    #[error("cannot drill {service} ({scenario}): {why}")]
+    Refused {
+        /// The service.
+        service: String,
+        /// What was to be done to it.
+        scenario: &'static str,
+        /// As its supervisor says.
+        why: String,
+    },
 }
 
-/// Does the drill, and tells each outcome as soon as it is there.
-///
-/// `progress` is told what is being done: the number of it, and the scenario.
-pub fn run(plan: &Plan, progress: &mut dyn FnMut(usize, &Scenario)) -> Result<Report, NoDrill> {
+/// What the drill is about to do.
+#[derive(Debug)]
+pub enum Progress<'s> {
+    /// This scenario, which has this number in the whole drill.
+    Scenario(usize, &'s Scenario),
+    /// It waits, and says for what.
+    Waiting(String),
+}
+
+/// Whom progress is told.
+pub type Tell<'t> = dyn FnMut(&Progress<'_>) + 't;
+
+/// Does the drill until it is over or interrupted, and tells what it is about to do.
+pub fn run(plan: &Plan, tell: &mut Tell) -> Result<Report, NoDrill> {
+    interrupt::listen().map_err(NoDrill::Signals)?;
     match &plan.subject {
-        Subject::Running { name, socket } => return Ok(run_live(plan, name, socket, progress)),
+        Subject::Running { name, socket } => return run_live(plan, name, socket, tell),
         Subject::Own(own) => own.refuse_if_in_use()?,
         Subject::Demo => {}
     }
@@ -160,38 +185,55 @@ pub fn run(plan: &Plan, progress: &mut dyn FnMut(usize, &Scenario)) -> Result<Re
         Kind::allowed(&directory.path).err()
     };
     let mut dice = Dice::Seeded(plan.seed);
-    let mut outcomes = Vec::new();
-    for repetition in 1..=plan.repeat {
-        for scenario in &plan.scenarios {
-            progress(outcomes.len() + 1, scenario);
-            let outcome =
-                outcome(plan, scenario, repetition, &directory, refused.as_deref(), &mut dice);
-            outcomes.push(outcome);
-        }
-    }
+    let outcomes = plan.each(tell, |scenario, repetition, _| {
+        outcome(plan, scenario, repetition, &directory, refused.as_deref(), &mut dice)
+    });
     directory.remove_unless(outcomes.iter().any(|outcome| outcome.log.is_some()));
-    let arena = refused.map_or(Arena::Namespaces, Arena::OwnTree);
-    Ok(Report { seed: plan.seed, objective: plan.objective, arena, outcomes })
+    Ok(plan.report(refused.map_or(Arena::Namespaces, Arena::OwnTree), outcomes))
 }
 
-fn run_live(
-    plan: &Plan,
-    name: &str,
-    socket: &Path,
-    progress: &mut dyn FnMut(usize, &Scenario),
-) -> Report {
+fn run_live(plan: &Plan, name: &str, socket: &Path, tell: &mut Tell) -> Result<Report, NoDrill> {
+    live::ask_permission(name, socket, &plan.scenarios)?;
     let limit = plan.objective.map(|objective| objective * 2);
-    let mut outcomes = Vec::new();
-    for repetition in 1..=plan.repeat {
-        for scenario in &plan.scenarios {
-            progress(outcomes.len() + 1, scenario);
-            let mut outcome = live::drill(socket, scenario, repetition, limit);
-            outcome.hold_against(plan.objective);
-            outcomes.push(outcome);
-        }
+    let outcomes = plan.each(tell, |scenario, repetition, tell| {
+        let mut outcome = live::drill(socket, scenario, repetition, limit, tell);
+        outcome.hold_against(plan.objective);
+        outcome
+    });
+    Ok(plan.report(Arena::Running(name.to_owned()), outcomes))
+}
+
+impl Plan {
+    /// How many scenarios are done in all.
+    pub fn size(&self) -> usize {
+        let times = usize::try_from(self.repeat).unwrap_or(usize::MAX);
+        self.scenarios.len().saturating_mul(times)
     }
-    let arena = Arena::Running(name.to_owned());
-    Report { seed: plan.seed, objective: plan.objective, arena, outcomes }
+
+    /// Does one after the other; what was being done when it was interrupted has no outcome.
+    fn each(
+        &self,
+        tell: &mut Tell,
+        mut play: impl FnMut(&'static Scenario, u32, &mut Tell) -> Outcome,
+    ) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for repetition in 1..=self.repeat {
+            for scenario in &self.scenarios {
+                tell(&Progress::Scenario(outcomes.len() + 1, scenario));
+                let outcome = play(scenario, repetition, tell);
+                if interrupt::is_wanted() {
+                    return outcomes;
+                }
+                outcomes.push(outcome);
+            }
+        }
+        outcomes
+    }
+
+    fn report(&self, arena: Arena, outcomes: Vec<Outcome>) -> Report {
+        let undone = self.size() - outcomes.len();
+        Report { seed: self.seed, objective: self.objective, arena, outcomes, undone }
+    }
 }
 
 fn outcome(
@@ -239,9 +281,11 @@ fn outcome(
             (outcome.marks, outcome.bands) = round.timeline();
             outcome.add(findings);
             outcome.hold_against(plan.objective);
+            // Ends what an interrupted one has left running.
+            drop(round);
             match outcome.verdict {
-                Verdict::Failed(_) => outcome.log = Some(stage.log()),
-                Verdict::Passed | Verdict::Skipped(_) => stage.remove(),
+                Verdict::Failed(_) if !interrupt::is_wanted() => outcome.log = Some(stage.log()),
+                Verdict::Failed(_) | Verdict::Passed | Verdict::Skipped(_) => stage.remove(),
             }
             Ok(())
         });

@@ -8,6 +8,9 @@
 //! nothing here writes to stdout, stderr or disk: other threads do.
 
 mod alarm;
+mod aside;
+mod capture;
+mod herald;
 mod judgement;
 mod launcher;
 mod probers;
@@ -25,7 +28,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::clock::{self, Clock};
-use crate::config::Service;
+use crate::config::{Command, Service};
 use crate::http;
 use crate::planted::{self, place};
 use crate::process::kill::Identified;
@@ -41,6 +44,9 @@ use crate::supervisor::{
 };
 
 use alarm::Alarm;
+use aside::Aside;
+use capture::{Captured, Capturer};
+use herald::Herald;
 use launcher::{Launched, Launcher, NotLaunched};
 use probers::{Answered, Probers};
 pub use probers::{Prepare, Prepared, Unprobable, prepare};
@@ -58,6 +64,7 @@ enum News {
     Deaths,
     Answered(Answered),
     Swept(Swept),
+    Captured(Captured),
     Signal(Received),
     StopIsWritten,
     DrillOrdered(DrillFault),
@@ -68,6 +75,8 @@ enum News {
 pub struct Setup {
     /// The service.
     pub service: Service,
+    /// What is run for each incident.
+    pub notify: Option<Command>,
     /// Its clock.
     pub clock: Clock,
     /// Whose mark its processes carry.
@@ -111,6 +120,8 @@ pub struct Driver {
     port: Option<(PortWatch, Vec<Role>)>,
     launcher: Launcher,
     probers: Probers,
+    capturer: Capturer,
+    herald: Herald,
     mark: Mark,
     earlier: Arc<[Record]>,
     /// The launch whose main process lives.
@@ -145,6 +156,8 @@ impl Driver {
             .beside(registry.clone())
             .within(setup.cgroup);
         let (answered, answers) = unbounded_channel();
+        let aside = Aside::new(Arc::clone(&service), setup.mark.clone(), registry.clone());
+        let herald = Herald::new(aside.clone(), setup.notify, setup.reporter.teller());
         let mut seed = [0; 8];
         // Without randomness jitter is the same in every run, which harms nobody.
         rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::NONBLOCK).ok();
@@ -172,6 +185,8 @@ impl Driver {
                 setup.clock,
                 answered,
             ),
+            herald,
+            capturer: Capturer::new(aside, setup.clock),
             registry,
             service,
             mark: setup.mark,
@@ -198,6 +213,8 @@ impl Driver {
         self.feed(Event::Start);
         loop {
             if let Some(outcome) = self.outcome {
+                self.capturer.give_up();
+                self.herald.end().await;
                 self.probers.end().await;
                 return outcome;
             }
@@ -220,6 +237,7 @@ impl Driver {
             () = self.signals.deaths.next() => News::Deaths,
             Some(answered) = self.answers.recv() => News::Answered(answered),
             Some(swept) = self.swept.1.recv() => News::Swept(swept),
+            Some(captured) = self.capturer.next() => News::Captured(captured),
             received = self.signals.orders.next() => News::Signal(received),
             () = stop_order::written(&mut self.stop) => News::StopIsWritten,
             Some(fault) = self.drills.recv() => News::DrillOrdered(fault),
@@ -242,6 +260,7 @@ impl Driver {
             News::Deaths => self.bury(),
             News::Answered(answered) => self.answered(&answered),
             News::Swept(swept) => self.swept(&swept),
+            News::Captured(captured) => self.captured(&captured),
             News::Signal(Received::Stop) => self.stop_requested(),
             News::StopIsWritten => self.carry_out_stop(),
             News::Signal(Received::Forward(signal)) => self.feed(Event::SignalReceived(signal)),
@@ -320,12 +339,20 @@ impl Driver {
                 }
                 self.probers.ask(id, role, probe, &self.tree);
             }
+            Action::Capture(id) => {
+                if let Some(main) = self.tree.borrow().main() {
+                    self.capturer.look(id, main.pid);
+                }
+            }
             Action::CheckPort(id) => {
                 let holder = self.who_holds_the_port();
                 self.owed.push_back(Event::PortChecked { id, holder });
             }
             Action::Report(fact) => {
                 self.reporter.fact(now, &fact);
+                for incident in self.reporter.fresh_incidents() {
+                    self.herald.tell(incident);
+                }
                 self.look_into(fact);
             }
             Action::Finish(outcome) => {
@@ -367,7 +394,8 @@ impl Driver {
             self.reporter.note(&note);
         }
         match launched {
-            Ok(Launched::Runs(process)) => {
+            Ok(Launched::Runs(process, output)) => {
+                self.reporter.output_comes_to(program, output);
                 self.main = Some((id, program));
                 self.oom_kills = OomKills::around(process.pid);
                 self.leaving = None;

@@ -7,6 +7,7 @@
 pub use crate::config::property::{config, status_set};
 pub use crate::hook::property::hand_over;
 pub use crate::http::property::requests;
+pub use crate::incident::property::incidents;
 pub use crate::probe::property::expectation;
 pub use crate::process::property::{env_file, instance, proc_files, sock_diag};
 pub use crate::state::property::state;

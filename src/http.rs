@@ -1,9 +1,10 @@
-//! `/metrics`, `/livez`, `/readyz` and `/status`, on TCP and on the control socket.
+//! The page, `/events`, `/metrics`, `/livez`, `/readyz` and `/status`, on TCP and on the control socket.
 //!
 //! Runs on a thread of its own, which also reads the child's pipes: the supervision loop waits for
 //! nothing that happens here. Nothing on HTTP changes anything. An address that is busy is tried
 //! again and again; it never stops the healing.
 
+mod events;
 mod gzip;
 mod listen;
 #[cfg(any(test, fuzzing))]
@@ -15,7 +16,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -29,7 +30,7 @@ use crate::threads::{self, spawn_supervised};
 
 pub use listen::HolderOf;
 
-use listen::{Doors, SocketFile};
+use listen::{Doors, OwnFile};
 use routes::Routes;
 
 pub use routes::DrillDesk;
@@ -62,16 +63,17 @@ pub struct Setup {
 pub struct Handle {
     pipes: UnboundedSender<Source>,
     open: Arc<OpenPipes>,
-    tail: Arc<Tail>,
-    control: Arc<OnceLock<SocketFile>>,
+    control: OwnFile,
 }
 
 impl Handle {
-    /// Passes what comes out of `pipe` on to our own `stream` until its writers are gone.
-    pub fn pump(&self, stream: Stream, pipe: OwnedFd) {
+    /// Passes what comes out of `pipe` on to our own `stream` until its writers are gone, and
+    /// keeps the last of it in `tail`.
+    pub fn pump(&self, stream: Stream, pipe: OwnedFd, tail: &Arc<Tail>) {
         self.open.opened();
+        tail.pipes().opened();
         // The receiver lives as long as the process.
-        drop(self.pipes.send(Source { stream, pipe: Arc::new(pipe) }));
+        drop(self.pipes.send(Source { stream, pipe: Arc::new(pipe), tail: Arc::clone(tail) }));
     }
 
     /// Waits until all pipes are read to their ends, at most for `patience`; whether they are.
@@ -83,12 +85,7 @@ impl Handle {
     /// Removes the control socket's file, if it is ours: to be called when we are about to end.
     pub fn remove_control_socket(&self) {
         // One that stays is taken for what it is by the next run.
-        self.control.get().map(SocketFile::remove).transpose().ok();
-    }
-
-    /// The child's last output.
-    pub fn tail(&self) -> &Tail {
-        &self.tail
+        self.control.remove().ok();
     }
 }
 
@@ -98,13 +95,12 @@ pub fn start(setup: Setup) -> io::Result<Handle> {
     doors.open(&setup.teller, setup.holder_of);
     let control = doors.file();
     let (pipes, received) = unbounded_channel();
-    let (open, tail) = (Arc::new(OpenPipes::default()), Arc::new(Tail::default()));
+    let open = Arc::new(OpenPipes::default());
     let work = Work {
         received: Mutex::new(received),
         unread: Arc::default(),
         doors: Mutex::new(doors),
         open: Arc::clone(&open),
-        tail: Arc::clone(&tail),
         setup,
     };
     let teller = work.setup.teller.clone();
@@ -116,7 +112,7 @@ pub fn start(setup: Setup) -> io::Result<Handle> {
             teller.note(&Note::ThreadPanicked { thread: threads::HTTP, message, again_in });
         },
     )?;
-    Ok(Handle { pipes, open, tail, control })
+    Ok(Handle { pipes, open, control })
 }
 
 /// What survives a panic of the thread: open sockets and pipes are served again.
@@ -127,7 +123,6 @@ struct Work {
     /// The pipes that have not been read to their ends.
     unread: Arc<Mutex<Vec<Source>>>,
     open: Arc<OpenPipes>,
-    tail: Arc<Tail>,
 }
 
 impl Work {
@@ -178,11 +173,12 @@ impl Work {
     }
 
     fn spawn_pump(&self, source: Source, pumps: &mut JoinSet<()>) {
-        let (writers, tail) = (self.setup.writers.clone(), Arc::clone(&self.tail));
+        let writers = self.setup.writers.clone();
         let (open, unread) = (Arc::clone(&self.open), Arc::clone(&self.unread));
         pumps.spawn(async move {
-            pump(&source, &writers, &tail).await;
+            pump(&source, &writers).await;
             lock(&unread).retain(|other| !Arc::ptr_eq(&other.pipe, &source.pipe));
+            source.tail.pipes().ended();
             open.ended();
         });
     }

@@ -6,6 +6,7 @@
 //!                                         └ facts → report → log, metrics, status → http
 //! ```
 
+pub mod announce;
 pub mod cli;
 pub mod clock;
 pub mod comeback;
@@ -17,17 +18,23 @@ pub mod driver;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gather;
+pub mod history;
 pub mod hook;
 pub mod http;
+pub mod incident;
 pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod output;
+pub mod page;
 pub mod paths;
 pub mod planted;
 pub mod probe;
 pub mod process;
 pub mod report;
+#[cfg(test)]
+#[path = "../tests/it/support/schema.rs"]
+mod schema;
 pub mod state;
 pub mod status;
 pub mod supervisor;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use rekindle::cli::sources::{self, NoConfig};
-use rekindle::cli::{Cli, Command, check, demo_gateway, drill, probe, run, status};
+use rekindle::cli::{Cli, Command, check, demo_gateway, drill, incidents, probe, run, status};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         },
         Command::Probe(args) => probe::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Incidents(args) => incidents::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::DemoGateway(args) => demo_gateway::run(&args),
     }

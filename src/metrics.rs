@@ -145,6 +145,20 @@ impl Metrics {
         }
     }
 
+    /// The time within which these parts of the durations of a histogram were, if there are any.
+    pub fn quantiles<const N: usize>(
+        &self,
+        metric: Metric,
+        words: &[&'static str],
+        parts: [f64; N],
+    ) -> Option<[Duration; N]> {
+        let mut histograms = self.histograms.iter();
+        let (_, _, histogram) = histograms.find(|(of, w, _)| *of == metric && w == words)?;
+        let shown = histogram.shown();
+        let quantile = |part| shown.quantile(part).map(seconds);
+        quantile(0.0).map(|_| parts.map(|part| quantile(part).unwrap_or_default()))
+    }
+
     /// The page in Prometheus' text format 0.0.4.
     pub fn page(&self, readings: &Readings) -> String {
         let mut page = Page::new(self.handle.render(), &self.service);

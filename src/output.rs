@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use crate::threads;
 
-pub use pump::{OpenPipes, Source, Tail, pump};
+pub use pump::{OpenPipes, Source, TAIL_BYTES, Tail, pump};
 pub use queue::{Dropped, Lane, Queue};
 
 /// One of the two output streams.

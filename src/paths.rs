@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
@@ -61,10 +63,17 @@ pub enum PathError {
         path: PathBuf,
     },
     /// No instance is to be seen.
-    #[error("cannot find {}: no {SOCKET} in {}; is it running?", whom(name.as_deref()), Places(looked))]
+    #[error(
+        "cannot find {}: no {SOCKET}{} in {}; is it running?",
+        whom(name.as_deref(), state_dir.as_deref()),
+        if state_dir.is_some() { " of it" } else { "" },
+        Places(looked)
+    )]
     NotFound {
         /// Which one was wanted.
         name: Option<String>,
+        /// The one that keeps its state there was wanted.
+        state_dir: Option<PathBuf>,
         /// The directories.
         looked: Vec<PathBuf>,
     },
@@ -142,43 +151,87 @@ pub fn control_socket(
 }
 
 /// The control socket of the running instance `name`, or of the only one if no name is given.
+///
+/// With a state directory it is that of the instance which keeps its state there: `keeps` asks
+/// whoever listens on a socket where he does. One who does not say may be the wanted one.
 pub fn find_control_socket(
     name: Option<&str>,
     state_dir: Option<&Path>,
     env: &Environment,
+    keeps: &dyn Fn(&Path) -> Option<PathBuf>,
 ) -> Result<PathBuf, PathError> {
+    let is_anothers = |socket: &Path| {
+        let kept = state_dir.and_then(|_| keeps(socket));
+        state_dir.zip(kept).is_some_and(|(wanted, kept)| !is_same(wanted, &kept))
+    };
+    let socket_in = |directory: &PathBuf| {
+        Some(directory.join(SOCKET)).filter(|socket| socket.exists() && !is_anothers(socket))
+    };
+    // Those that were killed have left their sockets behind.
+    let listens = |socket: &PathBuf| is_answered(socket).unwrap_or(true);
+    let best_in = |directories: &[PathBuf]| {
+        let mut sockets: Vec<_> = directories.iter().filter_map(socket_in).collect();
+        sockets.sort_by_key(|socket| !listens(socket));
+        sockets.into_iter().next()
+    };
     let own = [env.runtime_directory.as_deref(), state_dir, env.state_directory.as_deref()];
     let mut looked: Vec<_> = own.into_iter().flatten().map(Path::to_owned).collect();
-    if let Some(path) = looked.iter().map(|directory| directory.join(SOCKET)).find(|it| it.exists())
-    {
-        return Ok(path);
+    // The next run may have put its own elsewhere, and can be told by its state directory.
+    if let Some(socket) = best_in(&looked).filter(|it| state_dir.is_none() || listens(it)) {
+        return Ok(socket);
     }
-    if name.is_none() && env.runtime_directory.is_some() {
+    let state_dir = state_dir.map(Path::to_owned);
+    if name.is_none() && env.runtime_directory.is_some() && state_dir.is_none() {
         // That is where ours would be: nobody else is asked in its place.
-        return Err(PathError::NotFound { name: None, looked });
+        return Err(PathError::NotFound { name: None, state_dir, looked });
     }
     let roots = [Some(env.run.clone()), env.user_root(), Some(env.var_lib.clone())];
     let roots: Vec<_> = roots.into_iter().flatten().collect();
     if let Some(name) = name {
         let named: Vec<_> = roots.iter().map(|root| root.join(name)).collect();
-        let path = named.iter().map(|directory| directory.join(SOCKET)).find(|it| it.exists());
+        let socket = best_in(&named);
         looked.extend(named);
-        return path.ok_or_else(|| PathError::NotFound { name: Some(name.to_owned()), looked });
+        let name = Some(name.to_owned());
+        return socket.ok_or(PathError::NotFound { name, state_dir, looked });
     }
     let mut instances = BTreeMap::new();
     for (name, path) in roots.iter().rev().flat_map(|root| instances_below(root)) {
         instances.insert(name, path);
     }
+    instances.retain(|_, path| !is_anothers(path));
     if instances.len() > 1 {
-        // Those that were killed have left their sockets behind.
-        instances.retain(|_, path| is_answered(path).unwrap_or(true));
+        instances.retain(|_, socket| listens(socket));
     }
     let names: Vec<_> = instances.keys().cloned().collect();
     if names.len() > 1 {
         return Err(PathError::Several { names });
     }
     looked.extend(roots);
-    instances.into_values().next().ok_or(PathError::NotFound { name: None, looked })
+    instances.into_values().next().ok_or(PathError::NotFound { name: None, state_dir, looked })
+}
+
+/// Whether both paths lead to one directory.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    match (identity(one), identity(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
+    }
+}
+
+/// Where the instance `name`, or if no name is given any, may keep its state.
+pub fn state_dirs(name: Option<&str>, env: &Environment) -> Vec<PathBuf> {
+    if let Some(own) = &env.state_directory {
+        return vec![own.clone()];
+    }
+    let roots = [Some(env.var_lib.clone()), env.user_root()].into_iter().flatten();
+    match name {
+        Some(name) => roots.map(|root| root.join(name)).collect(),
+        None => roots
+            .filter_map(|root| std::fs::read_dir(root).ok())
+            .flat_map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())))
+            .collect(),
+    }
 }
 
 /// Names and control sockets of all that live below `root`.
@@ -204,17 +257,29 @@ fn is_usable(directory: &Path) -> bool {
 /// Whether somebody listens on the socket at `path`, without waiting for him; one who is too busy
 /// to accept counts.
 pub(crate) fn is_answered(path: &Path) -> rustix::io::Result<bool> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    match connect(&socket, &SocketAddrUnix::new(path)?) {
-        Ok(()) | Err(Errno::AGAIN) => Ok(true),
+    match connect_at_once(path) {
+        Ok(_) | Err(Errno::AGAIN) => Ok(true),
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-fn whom(name: Option<&str>) -> String {
-    name.map_or("a running rekindle".into(), |name| format!("the running rekindle {name}"))
+/// A connection to whoever listens on the socket at `path`, one that does not block; `EAGAIN` if
+/// so many wait for him already that we would have to.
+pub(crate) fn connect_at_once(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+fn whom(name: Option<&str>, state_dir: Option<&Path>) -> String {
+    let whom =
+        name.map_or("a running rekindle".into(), |name| format!("the running rekindle {name}"));
+    match state_dir {
+        Some(state_dir) => format!("{whom} with state directory {}", state_dir.display()),
+        None => whom,
+    }
 }
 
 struct Places<'a>(&'a [PathBuf]);
@@ -285,6 +350,15 @@ mod tests {
         }
     }
 
+    /// Nobody says where he keeps his state.
+    fn find(
+        name: Option<&str>,
+        state_dir: Option<&Path>,
+        env: &Environment,
+    ) -> Result<PathBuf, PathError> {
+        find_control_socket(name, state_dir, env, &|_| None)
+    }
+
     fn open(path: &Path) -> UnixListener {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         UnixListener::bind(path).unwrap()
@@ -336,9 +410,9 @@ mod tests {
             let path = directory.path().join(place).join(SOCKET);
             let _listener = open(&path);
             let name = place.rsplit('/').next();
-            assert_eq!(find_control_socket(name, None, &env), Ok(path));
+            assert_eq!(find(name, None, &env), Ok(path));
         }
-        let error = find_control_socket(Some("d"), None, &env).unwrap_err().to_string();
+        let error = find(Some("d"), None, &env).unwrap_err().to_string();
         let at = directory.path().display();
         assert_eq!(
             error,
@@ -356,21 +430,62 @@ mod tests {
         let _other = open(&directory.path().join("run/other").join(SOCKET));
         let state = directory.path().join("state");
         let _stateful = open(&state.join(SOCKET));
-        assert_eq!(find_control_socket(None, Some(&state), &env), Ok(state.join(SOCKET)));
+        assert_eq!(find(None, Some(&state), &env), Ok(state.join(SOCKET)));
         let unit = directory.path().join("unit");
         let _unit = open(&unit.join(SOCKET));
         env.runtime_directory = Some(unit.clone());
-        assert_eq!(find_control_socket(Some("gateway"), None, &env), Ok(unit.join(SOCKET)));
+        assert_eq!(find(Some("gateway"), None, &env), Ok(unit.join(SOCKET)));
         std::fs::remove_file(unit.join(SOCKET)).unwrap();
-        let nobody = PathError::NotFound { name: None, looked: vec![unit] };
-        assert_eq!(find_control_socket(None, None, &env), Err(nobody), "no neighbour is asked");
+        let nobody = PathError::NotFound { name: None, state_dir: None, looked: vec![unit] };
+        assert_eq!(find(None, None, &env), Err(nobody), "no neighbour is asked");
+    }
+
+    #[test]
+    fn with_a_state_directory_only_the_instance_that_keeps_its_state_there_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let env = sandbox(directory.path());
+        let [ours, theirs] = ["ours", "theirs"].map(|name| directory.path().join(name));
+        let keeps = |socket: &Path| {
+            let name = socket.parent()?.file_name()?;
+            Some(if name == "b" { directory.path().join("./ours") } else { theirs.clone() })
+        };
+        std::fs::create_dir(&ours).unwrap();
+        let find = |name| find_control_socket(name, Some(&ours), &env, &keeps);
+
+        let a = directory.path().join("run/a").join(SOCKET);
+        let _neighbour = open(&a);
+        let at = directory.path().display();
+        for (name, whom, of_it) in [
+            (None, "a running rekindle", format!("{at}/run, {at}/home/rekindle, {at}/lib")),
+            (Some("a"), "the running rekindle a", {
+                format!("{at}/run/a, {at}/home/rekindle/a, {at}/lib/a")
+            }),
+        ] {
+            assert_eq!(
+                find(name).unwrap_err().to_string(),
+                format!(
+                    "cannot find {whom} with state directory {at}/ours: no control.sock of it in \
+                     {at}/ours, {of_it}; is it running?"
+                )
+            );
+        }
+        let b = directory.path().join("run/b").join(SOCKET);
+        let _ours = open(&b);
+        assert_eq!(find(None), Ok(b.clone()), "among several, too");
+        // One that was killed had put it with its state.
+        drop(open(&ours.join(SOCKET)));
+        assert_eq!(find(None), Ok(b.clone()), "the one that listens");
+        assert_eq!(find(Some("b")), Ok(b.clone()));
+        let env = Environment { runtime_directory: Some(a.parent().unwrap().into()), ..env };
+        let found = find_control_socket(None, Some(&ours), &env, &keeps);
+        assert_eq!(found, Ok(b), "an explicit one wins over the unit");
     }
 
     #[test]
     fn without_a_name_the_only_living_instance_is_taken() {
         let directory = tempfile::tempdir().unwrap();
         let env = sandbox(directory.path());
-        let error = find_control_socket(None, None, &env).unwrap_err().to_string();
+        let error = find(None, None, &env).unwrap_err().to_string();
         assert!(
             error.starts_with("cannot find a running rekindle: no control.sock in "),
             "{error}"
@@ -379,18 +494,18 @@ mod tests {
         let first = directory.path().join("run/first").join(SOCKET);
         let second = directory.path().join("lib/second").join(SOCKET);
         let _living = open(&first);
-        assert_eq!(find_control_socket(None, None, &env), Ok(first.clone()));
+        assert_eq!(find(None, None, &env), Ok(first.clone()));
         let _elsewhere = open(&directory.path().join("lib/first").join(SOCKET));
-        assert_eq!(find_control_socket(None, None, &env), Ok(first.clone()), "/run comes first");
+        assert_eq!(find(None, None, &env), Ok(first.clone()), "/run comes first");
         let listener = open(&second);
         let several = PathError::Several { names: vec!["first".into(), "second".into()] };
         assert_eq!(
             several.to_string(),
             "several instances are running (first, second): choose one with --name"
         );
-        assert_eq!(find_control_socket(None, None, &env), Err(several));
+        assert_eq!(find(None, None, &env), Err(several));
         // Killed: its socket stays behind.
         drop(listener);
-        assert_eq!(find_control_socket(None, None, &env), Ok(first));
+        assert_eq!(find(None, None, &env), Ok(first));
     }
 }

@@ -14,6 +14,8 @@ pub mod place {
     pub const REQUEST: &str = "request";
     /// The thread that writes to the state directory, at each write.
     pub const STATE: &str = "state";
+    /// The thread that writes the records of outages, at each of them.
+    pub const INCIDENTS: &str = "incidents";
 }
 
 #[cfg(not(feature = "planted-faults"))]

@@ -133,6 +133,16 @@ impl Prober {
     }
 }
 
+/// An HTTP client for a URL that is not probed, which knows no proxy, redirect or kept connection.
+pub fn client(url: &str) -> Result<(reqwest::Url, reqwest::Client), ProbeError> {
+    http::bare_client(url)
+}
+
+/// What really happened, in words: without the URL, which may be secret.
+pub fn cause(error: &reqwest::Error) -> String {
+    short_line(&classify::exchange(error, false).1, MAX_DETAIL)
+}
+
 /// How the program of an `exec` probe went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExecOutcome {

@@ -8,6 +8,7 @@
 //! Lives on the supervision loop and never blocks: log lines go into a queue, the status is swapped
 //! in, metrics are atomics. It decides nothing and reads no clock but the wall's, to tell times.
 
+mod announcing;
 mod facts;
 mod note;
 mod remembering;
@@ -17,14 +18,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock;
 use crate::config::Service;
+use crate::incident::chronicle::{Chronicle, Time};
+use crate::incident::ledger::{Draft, Ledger};
+use crate::incident::outputs::Outputs;
+use crate::incident::{Capture, Incident};
 use crate::metrics::{LaunchKind, Metric, Metrics};
 use crate::notify::Notify;
+use crate::output::Tail;
+use crate::probe::Answer as ProbeAnswer;
+use crate::process::proc;
 use crate::state::{Beginning, Keeper};
-use crate::status::{Answer, Shared, Status, began_at, human, since_1970};
-use crate::supervisor::{DrillFault, DrillResult, Fact, Moment, Reason, Role, State, Verdict};
+use crate::status::{Answer, Drill, Shared, Status, began_at, human, since_1970};
+use crate::supervisor::{
+    DrillFault, DrillResult, Fact, Moment, Program, Reason, Role, State, Verdict,
+};
 use crate::tally::{Cause, News};
 
+pub use announcing::Announcing;
 pub use note::{Note, Teller};
 pub use remembering::Remembering;
 
@@ -35,6 +47,9 @@ pub struct Reporter {
     shared: Arc<Shared>,
     notify: Notify,
     keeper: Keeper,
+    chronicle: Chronicle,
+    outputs: Outputs,
+    ledger: Ledger,
     /// How long the service was not wanted before this run.
     idle: Duration,
     /// When this run began, and how long the host had been up by then.
@@ -45,8 +60,6 @@ pub struct Reporter {
     /// A probe that was asked for before a drill broke the service may still pass for so long.
     drill_patience: Duration,
     drill_shows_by: Moment,
-    /// A recovery may take so long.
-    objective: Option<Duration>,
     has_readiness: bool,
     /// The probes that cannot tell anything about this launch.
     blind: BTreeSet<&'static str>,
@@ -59,6 +72,8 @@ pub struct Reporter {
     /// When "starting, …" was last said for this launch.
     said_starting: Option<Moment>,
     said_skipped: bool,
+    /// Incidents that somebody is to be told of.
+    fresh: Vec<Incident>,
 }
 
 impl Reporter {
@@ -69,13 +84,17 @@ impl Reporter {
         shared: Arc<Shared>,
         notify: Notify,
     ) -> Self {
+        let objective = service.recovery_objective;
         Self {
             teller: Teller::new(&service.name, Arc::clone(&metrics)),
-            status: (*shared.status()).clone(),
+            status: Status { objective, ..(*shared.status()).clone() },
             metrics,
             shared,
             notify,
             keeper: Keeper::default(),
+            chronicle: Chronicle::new(&service.name, random()),
+            outputs: Outputs::default(),
+            ledger: Ledger::default(),
             idle: Duration::ZERO,
             since_boot: (Moment::ZERO, Duration::ZERO),
             startup_timeout: service.policy.startup_timeout,
@@ -84,7 +103,6 @@ impl Reporter {
                 .liveness
                 .map_or(Duration::ZERO, |probe| probe.period + probe.timeout),
             drill_shows_by: Moment::ZERO,
-            objective: service.recovery_objective,
             has_readiness: service.policy.readiness.is_some(),
             blind: BTreeSet::new(),
             reason: Reason::Start,
@@ -94,23 +112,33 @@ impl Reporter {
             stop_began: None,
             said_starting: None,
             said_skipped: false,
+            fresh: Vec::new(),
         }
     }
 
-    /// Goes on from what earlier runs have left, and has `keeper` write down what is kept.
+    /// Goes on from what earlier runs have left, and has `keeper` write down what is kept, and
+    /// `ledger` what happens.
     #[must_use]
-    pub fn continuing(self, beginning: &Beginning, keeper: Keeper) -> Self {
+    pub fn continuing(self, beginning: &Beginning, keeper: Keeper, ledger: Ledger) -> Self {
         let since_boot = (beginning.at, beginning.since_boot);
-        Self { keeper, idle: beginning.idle, since_boot, ..self }
+        let mut this = Self { keeper, ledger, idle: beginning.idle, since_boot, ..self };
+        if let Some(outage) = beginning.tally.outage() {
+            let record = this.chronicle.begins_with(time(beginning.at), &outage);
+            this.record(record, true);
+        }
+        this
     }
 
     /// Something happened.
     pub fn fact(&mut self, now: Moment, fact: &Fact) {
         let news = self.status.tally.fact(now, fact);
+        let sums = self.status.tally.sums(now);
+        Arc::make_mut(&mut self.status.history).look(now, clock::wall(), &sums);
         self.tell(now, fact);
         if let Some(news) = &news {
             self.outage(now, news);
         }
+        self.chronicle(now, fact, news.as_ref());
         if matches!(fact, Fact::StopRequested { .. }) {
             self.drill_ended(now, DrillResult::Aborted);
         }
@@ -143,19 +171,56 @@ impl Reporter {
     }
 
     /// The budget allows so many restarts as of now.
-    pub fn restarts_left(&self, left: u32) {
+    pub fn restarts_left(&mut self, left: u32) {
+        if self.status.restarts_left == Some(left) {
+            return;
+        }
+        self.status.restarts_left = Some(left);
+        self.publish();
         self.metrics.set(Metric::BudgetRemaining, &[], left.into());
     }
 
-    /// A probe answered; `detail` is what else it had to say, for people.
+    /// Puts a fact into the record of the current outage, if there is one.
+    fn chronicle(&mut self, now: Moment, fact: &Fact, news: Option<&News>) {
+        if let Fact::PortHeld { pid, .. } = *fact {
+            self.chronicle.port_is_held_by(pid, proc::name(pid));
+        }
+        match news {
+            Some(News::Began(_)) => self.outputs.began(),
+            Some(News::Ended(_)) | None => self.outputs.fact(fact),
+        }
+        let record = self.chronicle.fact(time(now), fact, news);
+        let begins = matches!(news, Some(News::Began(_)));
+        self.record(record, begins);
+        if let Some(News::Ended(_)) = news {
+            self.outputs.over();
+        }
+    }
+
+    /// Has a record completed and shown and, once the outage is over, written down.
+    fn record(&mut self, record: Option<Incident>, begins: bool) {
+        let Some(record) = record else { return };
+        if (begins || record.is_over()) && record.is_incident() {
+            self.fresh.push(record.clone());
+        }
+        self.ledger.take(Draft { record, outputs: self.outputs.clone() });
+    }
+
+    /// The output of a program that is being launched comes to `output`.
+    pub fn output_comes_to(&mut self, program: Program, output: Arc<Tail>) {
+        self.outputs.launched(program, output);
+    }
+
+    /// A probe answered; what else it had to say is for people.
     pub fn probe_answered(
         &mut self,
         now: Moment,
         role: Role,
         verdict: Verdict,
         took: Duration,
-        detail: &str,
+        answer: &ProbeAnswer,
     ) {
+        self.chronicle.probe_answered(now, role, verdict, took, answer);
         let word = [role.label()];
         let before = self.status.probes.get(role.label());
         let (mut failures, mut passed) = before.map_or((0, None), |a| (a.failures, a.passed));
@@ -171,7 +236,7 @@ impl Reporter {
             self.metrics.set(Metric::ProbeSuccess, &word, flag(verdict == Verdict::Pass));
             self.set_time(now, Metric::ProbeLastSuccess, &word, passed);
         }
-        let detail = match detail {
+        let detail = match &*answer.detail {
             "" => verdict.to_string(),
             more => format!("{verdict}: {more}"),
         };
@@ -220,8 +285,31 @@ impl Reporter {
         self.notify.period()
     }
 
+    /// The capture command has looked at the child.
+    pub fn captured(&mut self, capture: &Capture) {
+        self.chronicle.captured(capture);
+        let Capture { result, took_seconds, output } = capture;
+        let (took, bytes) = (human(Duration::from_secs_f64(*took_seconds)), output.len());
+        tracing::info!(
+            service = self.name(),
+            bytes,
+            "the capture command ended with {result} after {took}"
+        );
+    }
+
+    /// The incidents that have begun, or are over, since this was asked last.
+    pub fn fresh_incidents(&mut self) -> Vec<Incident> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// Tells notes from elsewhere.
+    pub fn teller(&self) -> Teller {
+        self.teller.clone()
+    }
+
     /// An edge has something to tell.
-    pub fn note(&self, note: &Note) {
+    pub fn note(&mut self, note: &Note) {
+        self.chronicle.note(self.shared.now(), note);
         self.teller.note(note);
     }
 
@@ -232,7 +320,7 @@ impl Reporter {
 
     /// A drill breaks the service now.
     pub fn drill_began(&mut self, now: Moment, fault: DrillFault) {
-        self.status.drill = Some(fault);
+        self.status.drill = Some(Drill { fault, began: now });
         self.drill_shows_by = now + self.drill_patience;
         self.status.tally.drill();
         self.metrics.set(Metric::DrillActive, &[], 1.0);
@@ -242,7 +330,7 @@ impl Reporter {
     }
 
     fn drill_ended(&mut self, now: Moment, result: DrillResult) {
-        let Some(fault) = self.status.drill.take() else { return };
+        let Some(Drill { fault, .. }) = self.status.drill.take() else { return };
         self.status.tally.drill_is_over();
         let (word, success) = (result.label(), result == DrillResult::Success);
         self.metrics.set(Metric::DrillActive, &[], 0.0);
@@ -291,7 +379,7 @@ impl Reporter {
             }
             News::Ended(outage) if outage.cause == Cause::Drill => {
                 let took = outage.duration().unwrap_or_default();
-                let in_time = self.objective.is_none_or(|objective| took <= objective);
+                let in_time = self.status.objective.is_none_or(|objective| took <= objective);
                 let result = if in_time { DrillResult::Success } else { DrillResult::Failure };
                 self.drill_ended(now, result);
             }
@@ -353,6 +441,18 @@ impl Reporter {
     fn name(&self) -> &str {
         &self.status.service
     }
+}
+
+/// With what the wall clock shows.
+fn time(now: Moment) -> Time {
+    Time { now, wall: clock::wall() }
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // Without randomness records are named by their time alone.
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK).ok();
+    u64::from_le_bytes(bytes)
 }
 
 fn flag(yes: bool) -> f64 {

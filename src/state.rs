@@ -255,9 +255,13 @@ impl Writer {
     }
 
     fn tell(&mut self, written: io::Result<()>) {
-        let durable = written.is_ok() && self.sources.store.volatile().is_none();
-        let metrics = &self.sources.metrics;
-        metrics.set(Metric::StateDurable, &[], if durable { 1.0 } else { 0.0 });
+        let Sources { store, shared, metrics, .. } = &self.sources;
+        let forgets = match &written {
+            Ok(()) => store.forgets(),
+            Err(error) => Some(format!("state_dir cannot be written: {error}")),
+        };
+        metrics.set(Metric::StateDurable, &[], if forgets.is_none() { 1.0 } else { 0.0 });
+        shared.set_forgets(forgets);
         match written {
             Ok(()) => {
                 if std::mem::take(&mut self.told) {
@@ -277,20 +281,22 @@ impl Writer {
 impl Sources {
     /// All that the next run is to know, as it is now.
     fn state(&self, ending: Ending) -> State {
-        let (now, tally) = (self.shared.now(), self.shared.status().tally.clone());
+        let (now, wall, status) = (self.shared.now(), clock::wall(), self.shared.status());
+        let sums = status.tally.sums_at_the_end(now);
         let mut kept = self.metrics.kept();
-        kept.set_sums(&tally.sums_at_the_end(now));
+        kept.set_sums(&sums);
         State {
             run: self.run.clone(),
             boot_id: self.boot_id.clone(),
             ending,
-            heartbeat: clock::wall().as_secs_f64(),
+            heartbeat: wall.as_secs_f64(),
             uptime: clock::since_boot().as_secs_f64(),
-            outage: tally.outage().map(|outage| Broken {
+            outage: status.tally.outage().map(|outage| Broken {
                 cause: outage.cause.label().to_owned(),
                 seconds: outage.until(now).as_secs_f64(),
             }),
             kept,
+            history: status.history.until(now, wall, &sums),
         }
     }
 }

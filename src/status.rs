@@ -6,14 +6,18 @@
 pub mod document;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::clock::{self, Clock};
 use crate::comeback::Comeback;
+use crate::history::History;
+use crate::incident::Incident;
 use crate::metrics::{Readings, Usage};
 use crate::state::{Beginning, Splay};
 use crate::supervisor::{DrillFault, Moment, Start, State};
@@ -48,14 +52,33 @@ pub struct Status {
     pub last_exit: Option<LastExit>,
     /// The last incident that is over.
     pub last_incident: Option<Outage>,
-    /// What a drill has broken, until it is over.
-    pub drill: Option<DrillFault>,
+    /// The record of the current outage, as far as it has got.
+    pub incident: Option<Arc<Incident>>,
+    /// The records of the last outages that are over, latest first.
+    pub incidents: Arc<[Arc<Incident>]>,
+    /// The drill that is not over.
+    pub drill: Option<Drill>,
+    /// How many restarts the budget has left, if there is one.
+    pub restarts_left: Option<u32>,
     /// The last answer of each probe, by role.
     pub probes: BTreeMap<&'static str, Answer>,
     /// What has been counted.
     pub counts: Counts,
     /// Up and down time, and the current outage.
     pub tally: Tally,
+    /// Availability over hours and days, until the last fact.
+    pub history: Arc<History>,
+    /// A recovery may take so long.
+    pub objective: Option<Duration>,
+}
+
+/// A drill in the running service.
+#[derive(Clone, Copy, Debug)]
+pub struct Drill {
+    /// What is broken.
+    pub fault: DrillFault,
+    /// Since when.
+    pub began: Moment,
 }
 
 /// How the child last ended.
@@ -102,11 +125,16 @@ pub struct Counts {
 pub struct Shared {
     clock: Clock,
     status: Mutex<Arc<Status>>,
+    /// Says that the status is a new one.
+    changes: watch::Sender<()>,
     /// Milliseconds since our start.
     last_turn: AtomicU64,
     due: AtomicU64,
     origin: Origin,
     comeback: Mutex<Comeback>,
+    /// Where what is remembered is written.
+    state_dir: Option<PathBuf>,
+    forgets: Mutex<Option<String>>,
 }
 
 /// How this run began.
@@ -131,15 +159,24 @@ impl Shared {
         beginning: &Beginning,
         splay: Option<Splay>,
     ) -> Self {
-        let status = Status::new(service, beginning.tally.clone());
+        let status = Status::new(service, beginning.tally.clone(), beginning.history.clone());
         Self {
             clock,
             status: Mutex::new(Arc::new(status)),
+            changes: watch::Sender::new(()),
             last_turn: AtomicU64::new(0),
             due: AtomicU64::new(NEVER),
             origin: Origin { start: beginning.start, splay },
             comeback: Mutex::default(),
+            state_dir: None,
+            forgets: Mutex::default(),
         }
+    }
+
+    /// The same, and what is remembered is written there.
+    #[must_use]
+    pub fn with_state_dir(self, state_dir: Option<PathBuf>) -> Self {
+        Self { state_dir, ..self }
     }
 
     /// The present moment of the loop's clock.
@@ -147,10 +184,42 @@ impl Shared {
         self.clock.now()
     }
 
-    /// Replaces the status.
-    pub fn publish(&self, status: Status) {
-        let status = Arc::new(status);
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    /// How this run began.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Replaces the status, except for the records of outages.
+    pub fn publish(&self, mut status: Status) {
+        let mut shown = self.shown();
+        status.incident.clone_from(&shown.incident);
+        status.incidents = Arc::clone(&shown.incidents);
+        *shown = Arc::new(status);
+        drop(shown);
+        self.changes.send_replace(());
+    }
+
+    /// Replaces the records of outages: that of the current one, and those of the last ones.
+    pub fn show_incidents(&self, incident: Option<Arc<Incident>>, incidents: Arc<[Arc<Incident>]>) {
+        let mut shown = self.shown();
+        *shown = Arc::new(Status { incident, incidents, ..(**shown).clone() });
+        drop(shown);
+        self.changes.send_replace(());
+    }
+
+    /// Tells of each new status from now on.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// Why the next run will not know what this one has counted; `None`: it will.
+    pub fn set_forgets(&self, why: Option<String>) {
+        *self.forgets.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Why what is remembered is lost with the sandbox, or not written, if it is.
+    pub fn forgets(&self) -> Option<String> {
+        self.forgets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The loop has turned, and turns again at `due` at the latest.
@@ -161,7 +230,11 @@ impl Shared {
 
     /// The latest status.
     pub fn status(&self) -> Arc<Status> {
-        Arc::clone(&self.status.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.shown())
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Arc<Status>> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A start from what is on disk now would come to this.
@@ -225,7 +298,7 @@ impl Shared {
 
 impl Status {
     /// As it is when the supervisor starts.
-    fn new(service: &str, tally: Tally) -> Self {
+    fn new(service: &str, tally: Tally, history: History) -> Self {
         Self {
             service: service.to_owned(),
             state: State::Stopped,
@@ -237,11 +310,21 @@ impl Status {
             next_attempt: None,
             last_exit: None,
             last_incident: None,
+            incident: None,
+            incidents: Arc::default(),
             drill: None,
+            restarts_left: None,
             probes: BTreeMap::new(),
             counts: Counts::default(),
             tally,
+            history: Arc::new(history),
+            objective: None,
         }
+    }
+
+    /// Availability over hours and days, until `now`.
+    pub fn history(&self, now: Moment) -> History {
+        self.history.until(now, clock::wall(), &self.tally.sums(now))
     }
 }
 
@@ -261,6 +344,22 @@ pub fn human(span: Duration) -> String {
         (0, minutes, seconds) => format!("{minutes}m{seconds}s"),
         (hours, 0, _) => format!("{hours}h"),
         (hours, minutes, _) => format!("{hours}h{minutes}m"),
+    }
+}
+
+/// What comes next for a service in this state, in words, where no attempt is scheduled; `settling`
+/// is whether it is still in an outage.
+pub fn what_next(state: State, settling: bool, ready: bool) -> &'static str {
+    match state {
+        State::BootHook => "the child is started when the hook has succeeded",
+        State::Starting => "healthy when a probe passes",
+        State::Healthy if settling => "the outage is over when this has lasted for `settle`",
+        State::Healthy if !ready => "ready when the readiness probe passes",
+        State::Healthy => "nothing, as long as its probes pass",
+        State::Degraded | State::Stopping => "what is due when all of its processes are gone",
+        State::Backoff | State::SlowRetry => "an attempt",
+        State::Maintenance => "nothing until it is released",
+        State::Stopped => "nothing",
     }
 }
 

@@ -144,6 +144,7 @@ impl Supervisor {
             Event::Probed { id, role, probe, verdict } => {
                 self.probed(&mut turn, id, role, probe, verdict);
             }
+            Event::Captured(id) => self.captured(&mut turn, id),
             Event::PortChecked { id, holder } => self.port_checked(&mut turn, id, holder),
             Event::Suspended => self.came_late(&mut turn, Duration::ZERO),
             Event::SignalReceived(signal) => self.forward(&mut turn, signal),

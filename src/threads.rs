@@ -19,8 +19,14 @@ pub const STDERR: &str = "stderr";
 /// The thread that writes to the state directory.
 pub const STATE: &str = "state";
 
+/// The thread that writes the records of outages.
+pub const INCIDENTS: &str = "incidents";
+
+/// The thread that tells a webhook of incidents.
+pub const WEBHOOK: &str = "webhook";
+
 /// The names of all helper threads.
-pub const NAMES: &[&str] = &[HTTP, STDOUT, STDERR, STATE];
+pub const NAMES: &[&str] = &[HTTP, STDOUT, STDERR, STATE, INCIDENTS, WEBHOOK];
 
 /// Enough for our shallow stacks; memory that is never touched costs nothing, but a limit on
 /// address space would count it.

@@ -37,7 +37,7 @@ fn help(arguments: &[&str]) -> String {
 #[test]
 fn help_is_worth_reading() {
     assert_snapshot!("help", help(&["--help"]));
-    for command in ["run", "check", "probe", "status", "drill", "demo-gateway"] {
+    for command in ["run", "check", "probe", "status", "incidents", "drill", "demo-gateway"] {
         assert_snapshot!(format!("help-{command}"), help(&[command, "--help"]));
     }
 }

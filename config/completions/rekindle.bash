@@ -28,6 +28,9 @@ _rekindle() {
             rekindle,help)
                 cmd="rekindle__subcmd__help"
                 ;;
+            rekindle,incidents)
+                cmd="rekindle__subcmd__incidents"
+                ;;
             rekindle,probe)
                 cmd="rekindle__subcmd__probe"
                 ;;
@@ -49,6 +52,9 @@ _rekindle() {
             rekindle__subcmd__help,help)
                 cmd="rekindle__subcmd__help__subcmd__help"
                 ;;
+            rekindle__subcmd__help,incidents)
+                cmd="rekindle__subcmd__help__subcmd__incidents"
+                ;;
             rekindle__subcmd__help,probe)
                 cmd="rekindle__subcmd__help__subcmd__probe"
                 ;;
@@ -65,7 +71,7 @@ _rekindle() {
 
     case "${cmd}" in
         rekindle)
-            opts="-h -V --help --version run check probe status drill demo-gateway help"
+            opts="-h -V --help --version run check probe status incidents drill demo-gateway help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -79,7 +85,7 @@ _rekindle() {
             return 0
             ;;
         rekindle__subcmd__check)
-            opts="-h --name --listen --state-dir --log-level --log-format --health --boot-hook --on-boot-failure --startup-timeout --stop-timeout --period --timeout --failure-threshold --expect-status --no-boot-hook --help"
+            opts="-h --name --listen --state-dir --log-level --log-format --notify --health --boot-hook --on-boot-failure --startup-timeout --stop-timeout --period --timeout --failure-threshold --expect-status --no-boot-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -111,6 +117,13 @@ _rekindle() {
                     return 0
                     ;;
                 --log-format)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --notify)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -212,7 +225,7 @@ _rekindle() {
             return 0
             ;;
         rekindle__subcmd__drill)
-            opts="-h --config --live --yes --scenario --list --repeat --seed --rto --output --own-tree --inside --help"
+            opts="-h --config --live --state-dir --yes --scenario --list --repeat --seed --rto --output --own-tree --inside --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -223,6 +236,10 @@ _rekindle() {
                     return 0
                     ;;
                 --live)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -258,7 +275,7 @@ _rekindle() {
             return 0
             ;;
         rekindle__subcmd__help)
-            opts="run check probe status drill demo-gateway help"
+            opts="run check probe status incidents drill demo-gateway help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -327,6 +344,20 @@ _rekindle() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rekindle__subcmd__help__subcmd__incidents)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rekindle__subcmd__help__subcmd__probe)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -369,6 +400,36 @@ _rekindle() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rekindle__subcmd__incidents)
+            opts="-h --last --json --config --name --state-dir --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --last)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rekindle__subcmd__probe)
             opts="-h --ready --live --name --state-dir --timeout --expect-status --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -400,7 +461,7 @@ _rekindle() {
             return 0
             ;;
         rekindle__subcmd__run)
-            opts="-h --config --name --listen --state-dir --log-level --log-format --health --boot-hook --on-boot-failure --startup-timeout --stop-timeout --period --timeout --failure-threshold --expect-status --no-boot-hook --help"
+            opts="-h --config --name --listen --state-dir --log-level --log-format --notify --health --boot-hook --on-boot-failure --startup-timeout --stop-timeout --period --timeout --failure-threshold --expect-status --no-boot-hook --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -436,6 +497,13 @@ _rekindle() {
                     return 0
                     ;;
                 --log-format)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --notify)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace

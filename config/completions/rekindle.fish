@@ -30,6 +30,7 @@ complete -c rekindle -n "__fish_rekindle_needs_command" -f -a "run" -d 'Start a 
 complete -c rekindle -n "__fish_rekindle_needs_command" -f -a "check" -d 'Validate a configuration and print what would happen when'
 complete -c rekindle -n "__fish_rekindle_needs_command" -f -a "probe" -d 'Ask once whether something is healthy: exit code 0 if it is, 1 if not'
 complete -c rekindle -n "__fish_rekindle_needs_command" -f -a "status" -d 'Show what the service is doing, since when, and what comes next'
+complete -c rekindle -n "__fish_rekindle_needs_command" -f -a "incidents" -d 'Show what broke, when, for how long and why'
 complete -c rekindle -n "__fish_rekindle_needs_command" -f -a "drill" -d 'Break a service on purpose, and report how it comes back'
 complete -c rekindle -n "__fish_rekindle_needs_command" -f -a "demo-gateway" -d 'Serve a small gateway that can be broken on purpose, to try things out'
 complete -c rekindle -n "__fish_rekindle_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -39,6 +40,7 @@ complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l listen -d 'Add
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l state-dir -d 'Directory for what must outlive a restart' -r -F
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l log-level -d 'Least important level that is logged: error, warn, info, debug, trace [default: info]' -r -f
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l log-format -d 'How log lines look: auto, human, json [default: auto]' -r -f
+complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l notify -d 'Whether anybody is told of incidents at all [default: true]' -r -f
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l health -d 'URL that answers with a good status while the service is healthy' -r -f
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l boot-hook -d 'Program that must end well before every launch [default: /etc/openshell/boot.sh]' -r -F
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l on-boot-failure -d 'What follows a boot hook that fails before the first launch: retry, exit [default: retry]' -r -f
@@ -55,6 +57,7 @@ complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l listen -d 'A
 complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l state-dir -d 'Directory for what must outlive a restart' -r -F
 complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l log-level -d 'Least important level that is logged: error, warn, info, debug, trace [default: info]' -r -f
 complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l log-format -d 'How log lines look: auto, human, json [default: auto]' -r -f
+complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l notify -d 'Whether anybody is told of incidents at all [default: true]' -r -f
 complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l health -d 'URL that answers with a good status while the service is healthy' -r -f
 complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l boot-hook -d 'Program that must end well before every launch [default: /etc/openshell/boot.sh]' -r -F
 complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l on-boot-failure -d 'What follows a boot hook that fails before the first launch: retry, exit [default: retry]' -r -f
@@ -78,9 +81,16 @@ complete -c rekindle -n "__fish_rekindle_using_subcommand status" -l state-dir -
 complete -c rekindle -n "__fish_rekindle_using_subcommand status" -l watch -d 'Show it again every second, until interrupted'
 complete -c rekindle -n "__fish_rekindle_using_subcommand status" -l json -d 'Print the document of /status, on one line'
 complete -c rekindle -n "__fish_rekindle_using_subcommand status" -s h -l help -d 'Print help'
+complete -c rekindle -n "__fish_rekindle_using_subcommand incidents" -l last -d 'Only the latest so many [default: 20, with --json all]' -r
+complete -c rekindle -n "__fish_rekindle_using_subcommand incidents" -l config -d 'Configuration file that says where they are kept' -r -F
+complete -c rekindle -n "__fish_rekindle_using_subcommand incidents" -l name -d 'Which rekindle to ask, if several run here' -r
+complete -c rekindle -n "__fish_rekindle_using_subcommand incidents" -l state-dir -d 'Its state directory, if it was given one' -r -F
+complete -c rekindle -n "__fish_rekindle_using_subcommand incidents" -l json -d 'Print them as they are kept, one JSON object a line'
+complete -c rekindle -n "__fish_rekindle_using_subcommand incidents" -s h -l help -d 'Print help'
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l config -d 'Drill the service of this file instead of the demo gateway' -r -F
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l live -d 'Drill the running instance of this name, where it runs' -r
-complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l scenario -d 'Only this scenario; may be given several times [default: all]' -r
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l state-dir -d 'Its state directory, if it was given one [default: `$REKINDLE_STATE_DIR`]' -r -F
+complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l scenario -d 'Only these scenarios; may be given several times [default: all]' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l repeat -d 'Do everything so often' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l seed -d 'Choose the random moments as in the drill that reported this' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand drill" -l rto -d 'Fail if a recovery takes longer [default: the objective of FILE]' -r
@@ -99,10 +109,11 @@ complete -c rekindle -n "__fish_rekindle_using_subcommand demo-gateway" -l slow-
 complete -c rekindle -n "__fish_rekindle_using_subcommand demo-gateway" -l ready-after -d 'Answer /readyz with 503 until this has passed' -r
 complete -c rekindle -n "__fish_rekindle_using_subcommand demo-gateway" -l orphan -d 'Be the orphan that a broken gateway leaves behind'
 complete -c rekindle -n "__fish_rekindle_using_subcommand demo-gateway" -s h -l help -d 'Print help'
-complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe status drill demo-gateway help" -f -a "run" -d 'Start a process and keep it healthy'
-complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe status drill demo-gateway help" -f -a "check" -d 'Validate a configuration and print what would happen when'
-complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe status drill demo-gateway help" -f -a "probe" -d 'Ask once whether something is healthy: exit code 0 if it is, 1 if not'
-complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe status drill demo-gateway help" -f -a "status" -d 'Show what the service is doing, since when, and what comes next'
-complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe status drill demo-gateway help" -f -a "drill" -d 'Break a service on purpose, and report how it comes back'
-complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe status drill demo-gateway help" -f -a "demo-gateway" -d 'Serve a small gateway that can be broken on purpose, to try things out'
-complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe status drill demo-gateway help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe status incidents drill demo-gateway help" -f -a "run" -d 'Start a process and keep it healthy'
+complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe status incidents drill demo-gateway help" -f -a "check" -d 'Validate a configuration and print what would happen when'
+complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe status incidents drill demo-gateway help" -f -a "probe" -d 'Ask once whether something is healthy: exit code 0 if it is, 1 if not'
+complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe status incidents drill demo-gateway help" -f -a "status" -d 'Show what the service is doing, since when, and what comes next'
+complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe status incidents drill demo-gateway help" -f -a "incidents" -d 'Show what broke, when, for how long and why'
+complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe status incidents drill demo-gateway help" -f -a "drill" -d 'Break a service on purpose, and report how it comes back'
+complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe status incidents drill demo-gateway help" -f -a "demo-gateway" -d 'Serve a small gateway that can be broken on purpose, to try things out'
+complete -c rekindle -n "__fish_rekindle_using_subcommand help; and not __fish_seen_subcommand_from run check probe status incidents drill demo-gateway help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

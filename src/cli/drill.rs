@@ -1,19 +1,21 @@
 //! `rekindle drill`: breaks a service on purpose and reports how it comes back.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::probe::Instance;
 use super::settings::Settings;
 use super::sources::{self, NoConfig};
-use super::{DrillArgs, EXIT_USAGE};
-use crate::drill::{self, NoDrill, Own, Plan, Scenario, Subject};
-use crate::paths::{self, Environment, PathError};
+use super::{DrillArgs, EXIT_INTERRUPTED, EXIT_USAGE};
+use crate::drill::{self, NoDrill, Own, Plan, Progress, Scenario, Subject};
+use crate::paths::{Environment, PathError};
 
 /// Why there was no drill.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
-    #[error("there is no scenario {0}; `rekindle drill --list` names them all")]
-    Unknown(String),
+    #[error("there is no scenario {}; there are {}", .0.join(", "), names())]
+    Unknown(Vec<String>),
     #[error("the scenario {0} cannot be done to this service, only to the demo gateway")]
     DoesNotFit(&'static str),
     #[error("nobody was asked whether the running service may be broken; give --yes")]
@@ -81,25 +83,35 @@ fn drill(args: &DrillArgs) -> Result<u8, Refused> {
     {
         ask_whether_to_break(name, &plan.scenarios)?;
     }
-    let all = plan.scenarios.len() * usize::try_from(plan.repeat).unwrap_or(usize::MAX);
-    let shown = io::stderr().is_terminal();
-    let report = drill::run(&plan, &mut |number, scenario| {
-        if shown {
-            let Scenario { name, simulates, .. } = scenario;
-            write!(io::stderr(), "\r\x1b[K{number}/{all} {name}: {simulates}").ok();
+    let (all, shown) = (plan.size(), io::stderr().is_terminal());
+    let clear = if shown { "\r\x1b[K" } else { "" };
+    // If stderr is closed nobody can be told.
+    let report = drill::run(&plan, &mut |progress| match progress {
+        Progress::Scenario(number, Scenario { name, simulates, .. }) if shown => {
+            write!(io::stderr(), "{clear}{number}/{all} {name}: {simulates}").ok();
+        }
+        Progress::Scenario(..) => {}
+        Progress::Waiting(news) => {
+            writeln!(io::stderr(), "{clear}rekindle: {news}").ok();
         }
     });
-    if shown {
-        write!(io::stderr(), "\r\x1b[K").ok();
-    }
+    write!(io::stderr(), "{clear}").ok();
     let report = report?;
     io::stdout().write_all(report.written(args.output).as_bytes())?;
+    if report.is_interrupted() {
+        return Ok(EXIT_INTERRUPTED);
+    }
     Ok(u8::from(!report.has_passed()))
 }
 
 fn subject(args: &DrillArgs) -> Result<Subject, Refused> {
     if let Some(name) = &args.live {
-        let socket = paths::find_control_socket(Some(name), None, &Environment::of_process())?;
+        // Read by hand: clap would have a drill that is not of a running service refuse it.
+        let variable = || std::env::var_os("REKINDLE_STATE_DIR").map(PathBuf::from);
+        let state_dir = args.state_dir.clone().or_else(variable);
+        let state_dir = state_dir.filter(|path| !path.as_os_str().is_empty());
+        let instance = Instance { name: Some(name.clone()), state_dir };
+        let socket = instance.control_socket(&Environment::of_process())?;
         return Ok(Subject::Running { name: name.clone(), socket });
     }
     let Some(file) = &args.config else { return Ok(Subject::Demo) };
@@ -128,10 +140,19 @@ fn chosen(names: &[String], subject: &Subject) -> Result<Vec<&'static Scenario>,
     if names.is_empty() {
         return Ok(drill::all().filter(|scenario| fits(scenario)).collect());
     }
-    let find = |name: &String| {
-        let found = drill::all().find(|scenario| scenario.name == name);
-        let scenario = found.ok_or_else(|| Refused::Unknown(name.clone()))?;
+    let find = |name: &str| drill::all().find(|scenario| scenario.name == name);
+    let unknown = names.iter().filter(|name| find(name).is_none());
+    let unknown: Vec<_> = unknown.cloned().collect();
+    if !unknown.is_empty() {
+        return Err(Refused::Unknown(unknown));
+    }
+    let fitting = |scenario: &'static Scenario| {
         if fits(scenario) { Ok(scenario) } else { Err(Refused::DoesNotFit(scenario.name)) }
     };
-    names.iter().map(find).collect()
+    names.iter().filter_map(|name| find(name)).map(fitting).collect()
+}
+
+/// All names, for whoever has misspelt one.
+fn names() -> String {
+    drill::all().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ")
 }

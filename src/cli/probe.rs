@@ -4,12 +4,15 @@
 //! instance in this sandbox, never a port: with a shared network that would be the neighbour's.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::{InstanceArgs, ProbeArgs};
 use crate::config::{HttpProbe, Probe, ProbeTarget, StatusSet};
+use crate::drill::ask;
 use crate::paths::{self, Environment, PathError};
 use crate::probe::{Answer, Prober};
 use crate::supervisor::{Moment, Verdict};
@@ -57,8 +60,15 @@ impl From<&InstanceArgs> for Instance {
 impl Instance {
     /// Where it can be asked.
     pub(super) fn control_socket(&self, env: &Environment) -> Result<PathBuf, PathError> {
-        paths::find_control_socket(self.name.as_deref(), self.state_dir.as_deref(), env)
+        let (name, state_dir) = (self.name.as_deref(), self.state_dir.as_deref());
+        paths::find_control_socket(name, state_dir, env, &keeps)
     }
+}
+
+/// Where whoever listens on this control socket keeps its state, as far as it says.
+fn keeps(socket: &Path) -> Option<PathBuf> {
+    let status: Value = serde_json::from_str(&ask::unix(socket, "GET", "/status").ok()?).ok()?;
+    Some(status["supervisor"]["state_dir"].as_str()?.into())
 }
 
 impl From<&ProbeArgs> for Question {
@@ -156,7 +166,6 @@ fn told(answer: &Answer, (good, bad): (&str, &str)) -> (u8, String) {
 mod tests {
     use std::net::TcpListener;
     use std::os::unix::net::UnixListener;
-    use std::path::Path;
     use std::thread;
 
     use super::*;

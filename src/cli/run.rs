@@ -3,6 +3,7 @@
 mod memory;
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,11 +13,13 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::LocalSet;
 
 use super::{RunArgs, sources};
+use crate::announce::{self, Announcer};
 use crate::clock::Clock;
 use crate::comeback::{OnDisk, Reader, Watched};
 use crate::config::{CgroupMode, Config, Loaded, Output, Service};
 use crate::driver::{self, Driver, Orders, Received, Setup, Signals, Unprobable};
 use crate::http;
+use crate::incident::ledger::{self, Ledger};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
@@ -62,6 +65,8 @@ enum NotStarted {
     #[error(transparent)]
     Probe(#[from] Unprobable),
     #[error(transparent)]
+    Announcer(#[from] announce::NotStarted),
+    #[error(transparent)]
     InUse(#[from] InUse),
     /// A stop signal came before anything was started.
     #[error("stopped before anything was started")]
@@ -72,7 +77,8 @@ impl NotStarted {
     fn exit_code(&self) -> u8 {
         match self {
             Self::System(_) => 1,
-            Self::Path(_) | Self::Probe(_) => UNUSABLE,
+            Self::Announcer(announce::NotStarted::System(_)) => 1,
+            Self::Path(_) | Self::Probe(_) | Self::Announcer(_) => UNUSABLE,
             Self::InUse(_) => IN_USE,
             Self::Stopped => 0,
         }
@@ -142,7 +148,7 @@ fn supervise(
 ) -> Result<u8, NotStarted> {
     let Loaded { config, warnings } = loaded;
     let on_disk = OnDisk::new(config.clone(), file, reader(args));
-    let Config { supervisor, services } = config;
+    let Config { supervisor, notify, services } = config;
     let Some(service) = services.into_iter().next() else {
         return Err(io::Error::other("there is no service to supervise").into());
     };
@@ -153,7 +159,7 @@ fn supervise(
     reaper::adopt_orphans()?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let house = House { supervisor, service, clock, metrics, writers, teller };
+    let house = House { supervisor, notify, service, clock, metrics, writers, teller };
     let code = LocalSet::new().block_on(&runtime, house.live(&warnings, on_disk));
     // A name lookup that hangs must not hold up our end.
     runtime.shutdown_background();
@@ -175,6 +181,7 @@ fn reader(args: RunArgs) -> Reader {
 /// What every part of the supervision is built from.
 struct House {
     supervisor: crate::config::Supervisor,
+    notify: crate::config::Notify,
     service: Service,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -204,21 +211,26 @@ impl House {
         let (beginning, splay) = (memory.beginning.clone(), memory.splay);
         self.service.policy.first_delay = splay.map_or(Duration::ZERO, |splay| splay.delay);
         let shared = Shared::continuing(self.clock, &self.service.name, &beginning, splay);
-        let shared = Arc::new(shared);
+        // What is written from now on says more about it.
+        shared.set_forgets(instance.unwritten);
+        let shared = Arc::new(shared.with_state_dir(state_dir));
         let (orders, drills) = unbounded_channel();
         let http = self.open_doors(control, &shared, orders)?;
         // Held until nothing of ours is alive, whatever becomes of the records.
         let _lock = instance.lock;
+        let directory = records.as_ref().map(|records| records.directory().try_clone_to_owned());
+        let ledger = self.open_ledger(directory.transpose()?, &shared)?;
         let recorder = memory.go_on(&self, records, &shared, on_disk).await?;
         let keeper = recorder.keeper();
         let orphans = if reaper::is_init() { Orphans::OnlyIdentified } else { Orphans::AllOurs };
         let cgroup = self.cgroup(&mark);
         let reporter = Reporter::new(&self.service, self.metrics, shared, Notify::from_env())
-            .continuing(&beginning, keeper.clone());
+            .continuing(&beginning, keeper.clone(), ledger.clone());
         let pumped = is_pumped(&self.service);
         let pipes = http.clone();
         let driver = Driver::new(Setup {
             service: self.service,
+            notify: self.notify.exec,
             clock: self.clock,
             mark,
             earlier: instance.earlier,
@@ -243,9 +255,15 @@ impl House {
         }
         // The child's last words may still be on their way.
         pipes.drain(DRAIN_PATIENCE);
-        if let Some(stopped) = stopped {
-            stopped.await;
-        }
+        let written = memory::wait_for_the_end(ledger.written());
+        tokio::join!(
+            async {
+                if let Some(stopped) = stopped {
+                    stopped.await;
+                }
+            },
+            written
+        );
         pipes.remove_control_socket();
         let code = outcome.exit_code();
         self.teller.note(&Note::Ended { code });
@@ -322,8 +340,7 @@ impl House {
         shared: &Arc<Shared>,
         orders: UnboundedSender<DrillFault>,
     ) -> io::Result<http::Handle> {
-        let notices_hangs = self.service.policy.liveness.is_some();
-        let desk = http::DrillDesk { orders, notices_hangs };
+        let desk = http::DrillDesk { orders, policy: self.service.policy.clone() };
         http::start(http::Setup {
             listen: self.supervisor.listen,
             control,
@@ -334,6 +351,25 @@ impl House {
             teller: self.teller.clone(),
             drills: self.supervisor.drills.then_some(desk),
         })
+    }
+
+    /// Starts the thread that completes and writes records of outages.
+    fn open_ledger(
+        &self,
+        directory: Option<OwnedFd>,
+        shared: &Arc<Shared>,
+    ) -> Result<Ledger, NotStarted> {
+        let start = |webhook| Announcer::start(webhook, &self.supervisor.name, self.teller.clone());
+        let announcer = self.notify.webhook.as_ref().map(start).transpose()?;
+        let ledger = Ledger::start(ledger::Setup {
+            directory,
+            mask: self.supervisor.mask.clone(),
+            announcer,
+            shared: Arc::clone(shared),
+            metrics: Arc::clone(&self.metrics),
+            teller: self.teller.clone(),
+        })?;
+        Ok(ledger)
     }
 
     fn cgroup(&self, mark: &Mark) -> Option<Cgroup> {

@@ -12,11 +12,11 @@ use serde_json::Value;
 
 use super::StatusArgs;
 use super::probe::Instance;
-use crate::drill::ask;
+use crate::drill::ask::{self, NoAnswer};
 use crate::paths::{Environment, PathError};
-use crate::status::human;
+use crate::status::{human, what_next};
 use crate::supervisor::State;
-use crate::text::short_line;
+use crate::text::{date, short_line};
 
 /// A service is not healthy, or nobody can tell.
 const NOT_HEALTHY: u8 = 1;
@@ -25,7 +25,7 @@ const USAGE: u8 = 2;
 /// There is none to ask; init scripts use the same code.
 const NOT_RUNNING: u8 = 3;
 /// The widest line, in bytes.
-const WIDTH: usize = 80;
+pub(super) const WIDTH: usize = 80;
 /// How often `--watch` asks.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Moves to the upper left corner and clears what is below.
@@ -72,9 +72,11 @@ fn tell(instance: &Instance, json: bool, env: &Environment) -> Told {
         (code, error.to_string())
     })?;
     let body = ask::unix(&socket, "GET", "/status").map_err(|error| {
-        let gone =
-            matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound);
-        let (code, hint) = if gone { (NOT_RUNNING, "; is it running?") } else { (NOT_HEALTHY, "") };
+        let (code, hint) = match error {
+            NoAnswer::Nobody => (NOT_RUNNING, "; is it running?"),
+            NoAnswer::Silent => (NOT_HEALTHY, "; it is stopped (SIGSTOP, a debugger) or stuck"),
+            NoAnswer::Refused(_) | NoAnswer::Broken(_) => (NOT_HEALTHY, ""),
+        };
         (code, format!("cannot ask for the status on {}: {error}{hint}", socket.display()))
     })?;
     let document: Value = serde_json::from_str(&body)
@@ -118,12 +120,20 @@ impl Rows {
         let since = date(text(service, "since"));
         self.add("  since", &format!("{since}, for {}", span(&service["for_seconds"])));
         self.add("  next", &next(service));
+        let drill = &service["drill"];
+        if let Some(fault) = drill["fault"].as_str() {
+            let began = date(text(drill, "began"));
+            self.add("  drill", &format!("{fault}, {began}, {}", span(&drill["seconds"])));
+        }
         for (label, key) in [("  outage", "outage"), ("  incident", "last_incident")] {
             if let Some(outage) = service[key].as_object() {
                 let began = outage["began"].as_str().map(date).unwrap_or_default();
                 let cause = outage["cause"].as_str().unwrap_or_default();
                 self.add(label, &format!("{cause}, {began}, {}", span(&outage["seconds"])));
             }
+        }
+        if let Some(summary) = service["incident"]["summary"].as_str() {
+            self.add("  what", summary);
         }
         if let Some(how) = service["last_exit"]["how"].as_str() {
             let at = date(text(&service["last_exit"], "at"));
@@ -155,6 +165,9 @@ impl Rows {
         } else if on_disk["differs"] == true {
             self.add("  on disk", "the configuration is not the one that runs");
         }
+        if let Some(why) = supervisor["forgets"].as_str() {
+            self.add("", &format!("not remembered: {why}"));
+        }
         if supervisor["live"] != true {
             self.add("", "its loop is stuck: what stands above is old, and nothing is healed");
         }
@@ -167,20 +180,8 @@ fn next(service: &Value) -> String {
         return format!("an attempt in {}", span(&service["next_attempt_in_seconds"]));
     }
     let state = State::ALL.iter().find(|state| state.label() == text(service, "state"));
-    let words = match state {
-        Some(State::BootHook) => "the child is started when the hook has succeeded",
-        Some(State::Starting) => "healthy when a probe passes",
-        Some(State::Healthy) if service["outage"].is_object() => {
-            "the outage is over when this has lasted for `settle`"
-        }
-        Some(State::Healthy) if service["ready"] != true => "ready when the readiness probe passes",
-        Some(State::Healthy) => "nothing, as long as its probes pass",
-        Some(State::Degraded | State::Stopping) => "what is due when all of its processes are gone",
-        Some(State::Backoff | State::SlowRetry) => "an attempt",
-        Some(State::Maintenance) => "nothing until it is released",
-        Some(State::Stopped) | None => "nothing",
-    };
-    words.to_owned()
+    let (settling, ready) = (service["outage"].is_object(), service["ready"] == true);
+    state.map_or("nothing", |state| what_next(*state, settling, ready)).to_owned()
 }
 
 /// The last answer of a probe.
@@ -196,17 +197,12 @@ fn text<'a>(object: &'a Value, key: &str) -> &'a str {
     object[key].as_str().unwrap_or_default()
 }
 
-/// RFC 3339 as people write it, to the second.
-fn date(time: &str) -> String {
-    match (time.get(..10), time.get(11..19)) {
-        (Some(day), Some(hour)) => format!("{day} {hour} UTC"),
-        _ => time.to_owned(),
-    }
+fn span(seconds: &Value) -> String {
+    human_seconds(seconds.as_f64().unwrap_or_default())
 }
 
-fn span(seconds: &Value) -> String {
-    let seconds = seconds.as_f64().unwrap_or_default().max(0.0);
-    human(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+pub(super) fn human_seconds(seconds: f64) -> String {
+    human(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -259,6 +255,21 @@ gateway      backoff: waiting 8.0 s for the next attempt
             ),
             "{table}"
         );
+    }
+
+    #[test]
+    fn a_drill_and_what_is_not_remembered_are_told() {
+        let mut document = document("degraded", false);
+        document["services"][0]["drill"] =
+            json!({"fault": "hang", "began": "2026-11-26T10:20:09.000Z", "seconds": 4.25});
+        document["supervisor"]["forgets"] = json!("state_dir is in memory (tmpfs)");
+        let table = table(&document);
+        for row in [
+            "\n  drill      hang, 2026-11-26 10:20:09 UTC, 4.2 s\n  outage     crash,",
+            "\n             not remembered: state_dir is in memory (tmpfs)\n",
+        ] {
+            assert!(table.contains(row), "{table}");
+        }
     }
 
     #[test]

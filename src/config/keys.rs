@@ -211,6 +211,36 @@ pub const KEYS: &[Key] = &[
     )
     .default("false"),
     key(
+        "supervisor.mask",
+        List("regular expressions"),
+        "What is masked in the records of outages, beside what looks like a secret anyway. \
+         Each is a pattern in the syntax of the Rust crate regex, without Unicode classes.",
+    )
+    .example(r#"["card \\d{16}"]"#),
+    key("notify.active", Switch, "Whether anybody is told of incidents at all.")
+        .default("true")
+        .flag("notify", "REKINDLE_NOTIFY", "BOOL"),
+    key(
+        "notify.webhook",
+        Text("URL"),
+        "Where a JSON document is sent by POST when an incident begins, and another when it is \
+         over. \
+         It is tried again until it is taken (2xx) or refused for good (4xx).",
+    )
+    .example(r#""https://hooks.example.org/rekindle""#),
+    key("notify.headers", Table("texts"), "Headers to send with it.")
+        .example(r#"{ Authorization = "Bearer …" }"#),
+    key("notify.webhook_timeout", Duration, "How long one attempt may take.").default(r#""10s""#),
+    key(
+        "notify.exec",
+        List("texts"),
+        "Command that is run when an incident begins, and again when it is over. \
+         It runs as the child does and learns from `REKINDLE_EVENT` (`began`, `over`), \
+         `REKINDLE_SUMMARY` and other variables what happened.",
+    )
+    .example(r#"["logger", "-t", "rekindle", "an incident"]"#),
+    key("notify.exec_timeout", Duration, "`exec` is killed after this.").default(r#""10s""#),
+    key(
         "service.NAME.command",
         List("texts"),
         "Program and its arguments. \
@@ -352,6 +382,17 @@ pub const KEYS: &[Key] = &[
     .example(r#"["openclaw", "doctor", "--fix", "--yes"]"#),
     key("service.NAME.repair_timeout", Duration, "`repair` is killed after this.")
         .default(r#""5m""#),
+    key(
+        "service.NAME.capture",
+        List("texts"),
+        "Command that is run when the child hangs, before it is taken down: to dump its stack or \
+         heap, say. \
+         It runs as the child does, and `REKINDLE_PID` is the child's main process. What it writes \
+         is kept with the incident; nothing that it starts outlives it.",
+    )
+    .example(r#"["sh", "-c", "cat /proc/$REKINDLE_PID/stack /proc/$REKINDLE_PID/wchan"]"#),
+    key("service.NAME.capture_timeout", Duration, "`capture` is killed after this.")
+        .default(r#""10s""#),
     key(
         "service.NAME.env",
         Table("texts"),

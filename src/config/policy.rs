@@ -17,6 +17,7 @@ pub(super) fn policy(
     rounds: &Rounds,
     hook_timeout: Option<Duration>,
     repair: Option<&Command>,
+    capture: Option<&Command>,
 ) -> Policy {
     let span = |key| section.read(key, values::span);
     // Zero has a meaning for these: at once, or not at all.
@@ -32,6 +33,7 @@ pub(super) fn policy(
         // Depends on how a run begins.
         first_delay: Duration::ZERO,
         repair: repair.map(|repair| repair.timeout),
+        capture: capture.map(|capture| capture.timeout),
         startup: rounds.startup,
         startup_timeout,
         liveness: rounds.liveness,

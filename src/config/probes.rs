@@ -150,7 +150,7 @@ fn http(section: &Section<'_>, url: String) -> ProbeTarget {
     }))
 }
 
-fn header(name: &str, value: &Value) -> Result<String, String> {
+pub(super) fn header(name: &str, value: &Value) -> Result<String, String> {
     HeaderName::from_bytes(name.as_bytes()).map_err(|_| "is not a header name")?;
     let What::Text(text) = &value.what else { return Err("is not text: put it in quotes".into()) };
     HeaderValue::from_str(text).map_err(|_| "holds characters that a header cannot have")?;

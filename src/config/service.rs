@@ -7,7 +7,7 @@ use super::document::{Value, What};
 use super::section::Section;
 use super::{
     BootHook, CgroupMode, Command, Config, EnvFile, ExecContext, ImpostorMode, LogFormat, LogLevel,
-    Output, Service, Sources, Stdin, Supervisor, policy, probes, values,
+    Output, Service, Sources, Stdin, Supervisor, notify, policy, probes, values,
 };
 
 /// Reads everything; `None` if there is nothing to run. Problems are in the section's notes.
@@ -27,7 +27,8 @@ pub(super) fn config(root: &Section<'_>, sources: &Sources) -> Option<Config> {
     let services: Vec<_> = names.iter().map(|name| service(&services, name, sources)).collect();
     let first = services.first()?;
     let supervisor = supervisor(&root.section("supervisor"), &first.name);
-    Some(Config { supervisor, services })
+    let notify = notify::notify(&root.section("notify"));
+    Some(Config { supervisor, notify, services })
 }
 
 fn supervisor(section: &Section<'_>, service: &str) -> Supervisor {
@@ -68,6 +69,7 @@ fn supervisor(section: &Section<'_>, service: &str) -> Supervisor {
             &[("force", CgroupMode::Force), ("off", CgroupMode::Off)],
         ),
         drills: section.read("drills", values::switch),
+        mask: section.read("mask", values::patterns),
     }
 }
 
@@ -84,9 +86,16 @@ fn service(services: &Section<'_>, name: &str, sources: &Sources) -> Service {
         );
     }
     let (boot_hook, hook_timeout) = boot_hook(section).unzip();
-    let repair = section
-        .get("repair", values::argv)
-        .map(|argv| Command { argv, timeout: section.read("repair_timeout", values::span) });
+    let program = |key, timeout| {
+        let argv = section.get(key, values::argv)?;
+        Some(Command { argv, timeout: section.read(timeout, values::span) })
+    };
+    let repair = program("repair", "repair_timeout");
+    let capture = program("capture", "capture_timeout");
+    let can_hang = rounds.startup.is_some() || rounds.liveness.is_some();
+    if capture.is_some() && !can_hang {
+        section.doubt("capture", "is never run: without a probe nobody sees that the child hangs");
+    }
     Service {
         name: name.to_owned(),
         command: command(section, sources),
@@ -98,9 +107,10 @@ fn service(services: &Section<'_>, name: &str, sources: &Sources) -> Service {
             &[("pump", Output::Pump), ("inherit", Output::Inherit)],
         ),
         stop_signal: section.read("stop_signal", values::signal),
-        policy: policy::policy(section, &rounds, hook_timeout, repair.as_ref()),
+        policy: policy::policy(section, &rounds, hook_timeout, repair.as_ref(), capture.as_ref()),
         boot_hook,
         repair,
+        capture,
         probes: rounds.probes,
         impostor: section.word(
             "impostor",

@@ -140,6 +140,14 @@ fn each_mistake_is_told_with_its_line_its_value_and_the_way_out() {
         (r#"startup_timeout = "0s""#, "is too short: it must be 1ms or longer"),
         (r#"helth = "http://x/""#, "service.gateway.helth is not a key: did you mean health?"),
         (r#"interval = "1s""#, "it belongs at"),
+        (
+            "stop_timeout.path = 1",
+            "stop_timeout.path is not a key: stop_timeout is a value (duration)",
+        ),
+        (
+            r#"probe.liveness.http.url = "http://x/""#,
+            "liveness.http.url is not a key: http is a value (URL) and has no keys",
+        ),
         (r#"listen = "off""#, "is not a key: it belongs at supervisor.listen"),
         (r#"health = "127.0.0.1:1/""#, "is not a URL (relative URL without a base): write it"),
         (r#"health = "ftp://x/""#, "is neither http nor https"),
@@ -502,6 +510,23 @@ proptest! {
         let lines = lines.join("\n");
         property::config(lines.as_bytes());
         property::config(format!("service.gateway.command = [\"x\"]\n{lines}").as_bytes());
+    }
+
+    #[test]
+    fn no_secret_of_a_url_is_told_whatever_is_wrong_with_it(
+        url in "(http://|ftp://|//|)([a-z]?:S3-CR3T@)[a-z]{0,2}(:[0-9x]{1,6})?/?[a-z]?(\\?t=S3-CR3T)?",
+        query in "(http://|ftp://|)[a-z]{0,2}(:[0-9x]{1,6})?(/[a-z]?)?\\?t=S3-CR3T(&u=http://y/)?",
+        at in prop::sample::select(vec![
+            "health", "probe.liveness.http", "probe.liveness.tcp", "probe.startup.http"
+        ])
+    ) {
+        for url in [url, query] {
+            let text = format!("{LEAST}{at} = \"{url}\"\n");
+            property::config(text.as_bytes());
+            property::config(format!("{LEAST}#! --health {url}").as_bytes());
+            let found = load(&sources(&text)).map_or_else(|problems| problems.0, |it| it.warnings);
+            prop_assert!(!found.join(" ").contains("S3-CR3T"), "{url}: {found:?}");
+        }
     }
 
     #[test]

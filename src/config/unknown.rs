@@ -63,6 +63,11 @@ fn way_out(place: &[String]) -> String {
     ];
     let Some((name, table)) = place.split_last() else { return String::new() };
     let here = neighbours(table);
+    if here.is_empty()
+        && let Some(key) = keys::find(table)
+    {
+        return format!(": {} is a value ({}) and has no keys", key.name(), key.kind.describe());
+    }
     let ours = ELSEWHERE.iter().find(|(word, _)| word == name).map(|(_, key)| *key);
     let meant = ours.unwrap_or(name);
     let known = ours.filter(|key| here.contains(key));

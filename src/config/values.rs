@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use super::document::{Value, What};
 use super::{Limit, StatusSet};
+use crate::incident::mask::Pattern;
 
 /// The longest duration that can be written: longer ones are slips of the pen.
 const LONGEST: Duration = Duration::from_hours(366 * 24);
@@ -54,6 +55,13 @@ pub(super) fn strings(value: &Value) -> Result<Vec<String>, String> {
         }
         _ => Err(HOW.into()),
     }
+}
+
+/// Regular expressions.
+pub(super) fn patterns(value: &Value) -> Result<Vec<Pattern>, String> {
+    let pattern =
+        |text: &String| Pattern::new(text).map_err(|why| format!("has a pattern that {why}"));
+    strings(value)?.iter().map(pattern).collect()
 }
 
 /// A program and its arguments.

@@ -31,7 +31,7 @@ pub struct Own {
 impl Own {
     /// What this file says; nothing if it has no service.
     pub fn new(file: PathBuf, config: Config) -> Option<Self> {
-        let Config { supervisor, services } = config;
+        let Config { supervisor, services, .. } = config;
         Some(Self { file, supervisor, service: services.into_iter().next()? })
     }
 
@@ -97,7 +97,9 @@ impl Own {
     pub(super) fn stage(&self, scenario: &Scenario, directory: PathBuf) -> io::Result<Stage> {
         let state = directory.join(inside::STATE);
         let mut arguments: Vec<_> =
-            ["run", "--listen", "off", "--name", "drill"].map(str::to_owned).into();
+            ["run", "--listen", "off", "--notify", "false", "--name", "drill"]
+                .map(str::to_owned)
+                .into();
         for (flag, path) in [("--config", &self.file), ("--state-dir", &state)] {
             arguments.extend([flag.to_owned(), path.display().to_string()]);
         }

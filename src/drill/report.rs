@@ -23,6 +23,8 @@ pub struct Report {
     pub arena: Arena,
     /// In the order in which they were done.
     pub outcomes: Vec<Outcome>,
+    /// How many were not done because the drill was interrupted.
+    pub undone: usize,
 }
 
 /// Where a drill was done.
@@ -64,9 +66,21 @@ impl Report {
         text
     }
 
-    /// Whether nothing was wrong.
+    /// Whether all was done, and nothing was wrong.
     pub fn has_passed(&self) -> bool {
-        self.failed() == 0
+        self.failed() == 0 && !self.is_interrupted()
+    }
+
+    /// Whether it is not the whole drill.
+    pub const fn is_interrupted(&self) -> bool {
+        self.undone > 0
+    }
+
+    /// That it is not the whole drill, if so.
+    fn interruption(&self) -> Option<String> {
+        let all = self.outcomes.len() + self.undone;
+        self.is_interrupted()
+            .then(|| format!("interrupted: {} of {all} were not done", self.undone))
     }
 
     fn failed(&self) -> usize {
@@ -141,23 +155,6 @@ impl Outcome {
 /// Seconds for people, always in the same unit, so that they can be compared at a glance.
 fn span(span: Duration) -> String {
     format!("{:.2} s", span.as_secs_f64())
-}
-
-/// `text` fit for XML and HTML, attributes included.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            // XML 1.0 has no form at all for most control characters.
-            c if c.is_control() => out.push(' '),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::ask;
 use super::proxy::Mode;
 use super::sandbox::{Kind, Sandbox, signal};
 use super::scenario::{Expect, Scenario, Step};
 use super::stage::Stage;
 use super::timeline::{self, Band, Known, Marks};
 use super::watch::{Seen, Watch, within};
+use super::{ask, interrupt};
 use crate::clock;
 use crate::process::kill::Identified;
 use crate::process::port;
@@ -58,7 +58,9 @@ impl<'s> Round<'s> {
             Expect::Restart(_) | Expect::ColdStart => self.be_healed(dice, &mut findings),
         };
         findings.extend(told.err());
-        findings.extend(self.end());
+        if !interrupt::is_wanted() {
+            findings.extend(self.end());
+        }
         findings
     }
 

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 
 use super::inside;
-use super::watch::within;
+use super::watch::surely_within;
 use crate::process::kill::{self, Identified};
 use crate::process::proc::{self, Stat};
 
@@ -86,6 +86,8 @@ impl Sandbox {
         command
             .env(MARK, &self.mark)
             .env("RUNTIME_DIRECTORY", self.directory.join("run"))
+            // Ctrl-C at a terminal is for us; we end what is to be ended.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
@@ -93,7 +95,7 @@ impl Sandbox {
         let started = command.spawn()?;
         self.started = Some(started);
         // Before there is an init, nothing could be cut off, and it would come to life later.
-        if within(PATIENCE, || self.supervisor().is_some()) {
+        if surely_within(PATIENCE, || self.supervisor().is_some()) {
             return Ok(());
         }
         Err(io::Error::other("its first process does not appear"))
@@ -172,7 +174,7 @@ impl Sandbox {
     pub(super) fn cut_power(&mut self) -> Result<(), String> {
         // In namespaces the kernel ends the rest of them together with their init.
         self.signal_supervisor(Signal::KILL);
-        let gone = within(PATIENCE, || {
+        let gone = surely_within(PATIENCE, || {
             let Ok(left) = self.members() else { return false };
             for stat in &left {
                 signal(stat.into(), Signal::KILL);
@@ -201,7 +203,7 @@ impl Sandbox {
     pub(super) fn exit_within(&mut self, limit: Duration) -> Option<i32> {
         let child = self.started.as_mut()?;
         let mut ended = None;
-        within(limit, || {
+        surely_within(limit, || {
             ended = child.try_wait().ok().flatten();
             ended.is_some()
         });

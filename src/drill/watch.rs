@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::ask;
+use super::ask::{self, NoAnswer};
+use super::interrupt;
 use crate::clock::Clock;
 
 /// Between two looks.
@@ -82,18 +83,33 @@ pub(super) struct Watch {
     socket: PathBuf,
     /// Every state that was seen, oldest first.
     pub(super) seen: Vec<Seen>,
+    /// Whether nobody comes in the place of one who has ended.
+    only_one: bool,
+    /// Whether nobody listened when we looked last.
+    nobody: bool,
 }
 
 impl Watch {
     /// Watches whoever listens on this socket.
     pub(super) fn new(socket: PathBuf) -> Self {
-        Self { socket, seen: Vec::new() }
+        Self { socket, seen: Vec::new(), only_one: false, nobody: false }
+    }
+
+    /// Watches whoever listens now, and nobody after him.
+    pub(super) fn only_one(socket: PathBuf) -> Self {
+        Self { only_one: true, ..Self::new(socket) }
+    }
+
+    /// Whether there is nobody left to watch.
+    pub(super) const fn is_over(&self) -> bool {
+        self.only_one && self.nobody
     }
 
     /// Looks once; nothing if nobody answers.
     pub(super) fn look(&mut self) -> Option<Seen> {
-        let answer = ask::unix(&self.socket, "GET", "/status").ok()?;
-        let mut seen = read(&serde_json::from_str(&answer).ok()?)?;
+        let answer = ask::unix(&self.socket, "GET", "/status");
+        self.nobody = matches!(answer, Err(NoAnswer::Nobody));
+        let mut seen = read(&serde_json::from_str(&answer.ok()?).ok()?)?;
         let last = self.seen.last();
         if let Some(last) = last {
             seen.steady(last);
@@ -116,14 +132,14 @@ impl Watch {
             let seen = self.look();
             seen.iter().for_each(&mut meanwhile);
             found = seen.filter(&wanted);
-            found.is_some()
+            found.is_some() || self.is_over()
         });
         found
     }
 
-    /// Gives an order; an error says why it is refused.
-    pub(super) fn order(&self, path: &str) -> Result<(), String> {
-        ask::unix(&self.socket, "POST", path).map(drop).map_err(|error| error.to_string())
+    /// Gives an order.
+    pub(super) fn order(&self, path: &str) -> Result<(), NoAnswer> {
+        ask::unix(&self.socket, "POST", path).map(drop)
     }
 
     /// The sum of a counter over all series whose labels contain `labels`; 0 if nobody answers.
@@ -138,8 +154,18 @@ impl Watch {
     }
 }
 
-/// Whether `done` comes true within `limit`.
+/// Whether `done` comes true within `limit`, and before the drill is interrupted.
 pub(super) fn within(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let mut interrupted = false;
+    let over = || {
+        interrupted = interrupt::is_wanted();
+        interrupted || done()
+    };
+    surely_within(limit, over) && !interrupted
+}
+
+/// Whether `done` comes true within `limit`, whoever wants the drill to end meanwhile.
+pub(super) fn surely_within(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
     let clock = Clock::start();
     loop {
         if done() {

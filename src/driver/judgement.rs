@@ -34,7 +34,7 @@ impl Driver {
         if role == Role::Liveness && verdict == Verdict::Pass {
             self.oom_kills.survive();
         }
-        self.reporter.probe_answered(self.clock.now(), role, verdict, took, &answer.detail);
+        self.reporter.probe_answered(self.clock.now(), role, verdict, took, answer);
         self.feed(Event::Probed { id, role, probe, verdict });
     }
 

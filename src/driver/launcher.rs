@@ -14,7 +14,7 @@ use rustix::process::Signal as Number;
 use crate::config::{BootHook, Service, Stdin};
 use crate::hook::{self, HandOver, HandedOver, Told};
 use crate::http;
-use crate::output::Stream;
+use crate::output::{Stream, Tail};
 use crate::process::env::{self, Sources};
 use crate::process::user::{self, Identity};
 use crate::process::{
@@ -25,10 +25,10 @@ use crate::state::Recorder;
 use crate::supervisor::{Errno, Launch, Program, Start};
 
 /// How a launch went well.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Launched {
-    /// It runs.
-    Runs(Process),
+    /// It runs, and its last output is kept here.
+    Runs(Process, Arc<Tail>),
     /// There is no boot hook.
     NoHook,
 }
@@ -130,7 +130,8 @@ impl Launcher {
                 }
             }
         };
-        let mut launchable = self.prepare(program, argv, user.as_deref())?;
+        let output = Arc::default();
+        let mut launchable = self.prepare(program, argv, user.as_deref(), &output)?;
         match program {
             Program::BootHook => {
                 launchable.hand_over = self.offer_hand_over();
@@ -151,7 +152,7 @@ impl Launcher {
         }
         tree.borrow_mut().launched(process);
         self.recorder.record(process, program);
-        Ok(Launched::Runs(process))
+        Ok(Launched::Runs(process, output))
     }
 
     fn hook_command(&mut self) -> Option<(Vec<OsString>, BootHook)> {
@@ -170,6 +171,7 @@ impl Launcher {
         program: Program,
         argv: Vec<OsString>,
         user: Option<&str>,
+        output: &Arc<Tail>,
     ) -> Result<Launchable, NotLaunched> {
         let service = Arc::clone(&self.service);
         let identity = self.identity(user)?;
@@ -191,8 +193,8 @@ impl Launcher {
             self.notes.push(Note::LaunchDegraded { program, text });
         }
         let mut launchable = Launchable::in_context(argv, &service.context, identity, env);
-        launchable.stdout = self.sink(Stream::Stdout);
-        launchable.stderr = self.sink(Stream::Stderr);
+        launchable.stdout = self.sink(Stream::Stdout, output);
+        launchable.stderr = self.sink(Stream::Stderr, output);
         Ok(launchable)
     }
 
@@ -206,13 +208,13 @@ impl Launcher {
     }
 
     /// Where output goes: through a pipe to the thread that passes it on, or straight to ours.
-    fn sink(&mut self, stream: Stream) -> Sink {
+    fn sink(&mut self, stream: Stream, tail: &Arc<Tail>) -> Sink {
         if !self.pumped {
             return Sink::Inherit;
         }
         match pipe() {
             Ok((read, write)) => {
-                self.http.pump(stream, read);
+                self.http.pump(stream, read, tail);
                 Sink::To(write)
             }
             Err(error) => {
@@ -253,7 +255,7 @@ impl Launcher {
     }
 }
 
-fn words(words: &[String]) -> Vec<OsString> {
+pub(super) fn words(words: &[String]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Driver;
+use super::{Captured, Driver};
 use crate::gather::gather;
 use crate::process::sweep::{self, Swept, Traces};
 use crate::process::{proc, reaper};
@@ -15,7 +15,13 @@ use crate::supervisor::{Event, Incarnation, Outcome, Signal, Target};
 const DEATHS_PER_TURN: usize = 1024;
 
 impl Driver {
+    pub(super) fn captured(&mut self, captured: &Captured) {
+        self.reporter.captured(&captured.capture);
+        self.feed(Event::Captured(captured.id));
+    }
+
     pub(super) fn signal(&mut self, id: Incarnation, to: Target, signal: Signal) {
+        self.capturer.give_up();
         match to {
             Target::Main => {
                 // ESRCH: it has ended and its death is on its way.
@@ -121,7 +127,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn name_what_is_left(&self, outcome: Outcome) {
+    pub(super) fn name_what_is_left(&mut self, outcome: Outcome) {
         if !outcome.leaves_something() {
             return;
         }

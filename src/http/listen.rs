@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{Mode, fchmod};
@@ -23,8 +23,15 @@ pub type HolderOf = fn(SocketAddr) -> Option<String>;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
+/// The control socket's file is looked for so often.
+const FILE_CHECK: Duration = Duration::from_secs(10);
+
 /// Waiting connections that the kernel keeps for us.
 const BACKLOG: i32 = 128;
+
+/// The control socket's file, if there is one that is ours.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OwnFile(Arc<Mutex<Option<SocketFile>>>);
 
 /// Both doors. They stay open when the runtime that serves them ends; it is given clones.
 #[derive(Debug)]
@@ -33,8 +40,8 @@ pub(super) struct Doors {
     control: Option<PathBuf>,
     tcp: Option<TcpListener>,
     unix: Option<UnixListener>,
-    /// The control socket's file, once it is ours.
-    file: Arc<OnceLock<SocketFile>>,
+    /// The control socket's file, while it is ours.
+    file: OwnFile,
     retry: Duration,
     shut: bool,
 }
@@ -46,7 +53,7 @@ impl Doors {
             control,
             tcp: None,
             unix: None,
-            file: Arc::default(),
+            file: OwnFile::default(),
             retry: FIRST_RETRY,
             shut: false,
         }
@@ -62,23 +69,33 @@ impl Doors {
         }
         if let (Some(path), None) = (&self.control, &self.unix) {
             self.unix = open_unix(path, teller, self.retry);
-            if let Some(file) = self.unix.as_ref().and_then(|_| SocketFile::at(path).ok()) {
-                // It is bound once in a run: a door that is open stays open.
-                self.file.set(file).ok();
-            }
+            self.file.set(self.unix.as_ref().and_then(|_| SocketFile::at(path).ok()));
         }
         self.shut = self.listen.is_some() && self.tcp.is_none()
             || self.control.is_some() && self.unix.is_none();
     }
 
-    /// How long to wait before the next try, if a door is still shut.
-    pub(super) fn retry_in(&self) -> Option<Duration> {
-        self.shut.then_some(self.retry)
+    /// When to look after them again, if ever: a door is still shut, or its file can be removed.
+    pub(super) fn look_in(&self) -> Option<Duration> {
+        let shut = self.shut.then_some(self.retry);
+        shut.or_else(|| self.unix.as_ref().map(|_| FILE_CHECK))
     }
 
-    /// Where the control socket's file will be known, to remove it at the end.
-    pub(super) fn file(&self) -> Arc<OnceLock<SocketFile>> {
-        Arc::clone(&self.file)
+    /// Shuts the control socket if nobody can find it any more; whether that is so.
+    pub(super) fn shut_if_lost(&mut self, teller: &Teller) -> bool {
+        if !self.file.is_lost() {
+            return false;
+        }
+        let path = self.control.clone().unwrap_or_default();
+        teller.note(&Note::ControlSocketLost { path });
+        self.file.set(None);
+        self.unix = None;
+        true
+    }
+
+    /// Where the control socket's file is known, to remove it at the end.
+    pub(super) fn file(&self) -> OwnFile {
+        self.file.clone()
     }
 
     /// The open TCP door, for tokio.
@@ -94,9 +111,31 @@ impl Doors {
     }
 }
 
+impl OwnFile {
+    fn set(&self, file: Option<SocketFile>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = file;
+    }
+
+    /// Whether it was removed, or another has taken its place.
+    fn is_lost(&self) -> bool {
+        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        file.as_ref().is_some_and(|file| match SocketFile::at(&file.path) {
+            Ok(found) => found != *file,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        })
+    }
+
+    /// Removes it for good, unless another has taken its place.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        // Taken, so that it is not found to be lost while we end.
+        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        file.map_or(Ok(()), |file| file.remove())
+    }
+}
+
 /// The file of a socket that we bound. Another's may take its place.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) struct SocketFile {
+struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -108,8 +147,7 @@ impl SocketFile {
         Ok(Self { path: path.to_owned(), device: found.dev(), inode: found.ino() })
     }
 
-    /// Removes it, unless another has taken its place.
-    pub(super) fn remove(&self) -> io::Result<()> {
+    fn remove(&self) -> io::Result<()> {
         if Self::at(&self.path)? == *self { std::fs::remove_file(&self.path) } else { Ok(()) }
     }
 }
@@ -244,6 +282,24 @@ mod tests {
         assert!(path.exists(), "it is another's");
         SocketFile::at(&path).unwrap().remove().unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_lost_unless_we_have_removed_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, kept) = (dir.path().join("control.sock"), dir.path().join("kept.sock"));
+        let file = OwnFile::default();
+        assert!(!file.is_lost(), "there was none");
+        let _ours = bind_unix(&path).unwrap();
+        file.set(SocketFile::at(&path).ok());
+        assert!(!file.is_lost());
+        std::fs::rename(&path, &kept).unwrap();
+        assert!(file.is_lost());
+        let _anothers = bind_unix(&path).unwrap();
+        assert!(file.is_lost(), "another's is in its place");
+        std::fs::rename(&kept, &path).unwrap();
+        file.remove().unwrap();
+        assert!(!path.exists() && !file.is_lost());
     }
 
     #[test]

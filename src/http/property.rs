@@ -3,23 +3,28 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::Runtime;
 use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use super::routes::Routes;
 use super::serve::Connections;
 use crate::clock::Clock;
 use crate::config::{File, Sources, load};
 use crate::metrics::{Metrics, Readings};
-use crate::status::Shared;
+use crate::status::{Shared, Status};
 
 /// Every answer that there is, but for the status codes of pages.
 const CODES: &[&str] = &["200", "400", "404", "405", "414", "431", "503"];
 
 /// A turn of the runtime polls every task that has something to do.
 const TURNS: usize = 8;
+
+/// So many looks, of 10 ms each.
+const PATIENCE: usize = 1000;
 
 thread_local! {
     static SERVER: RefCell<Server> = RefCell::new(Server::new());
@@ -65,6 +70,9 @@ impl Server {
             for _ in 0..TURNS {
                 yield_now().await;
             }
+            if connections.count() != 0 {
+                self.tell_something_new(&connections).await;
+            }
             assert_eq!(connections.count(), 0, "the client has gone");
             answers
         });
@@ -73,6 +81,21 @@ impl Server {
         let after = pages(&self.shared, &self.metrics);
         assert_eq!(without_requests(&before), without_requests(&after), "something has changed");
         assert_eq!(counted(&after) - counted(&before), ours, "answers that were not counted");
+    }
+}
+
+impl Server {
+    /// That a client of `/events` who has sent more than one request has gone is noticed when
+    /// there is something to tell it.
+    async fn tell_something_new(&self, connections: &Connections) {
+        let status = self.shared.status();
+        self.shared.publish(Status { attempt: status.attempt + 1, ..(*status).clone() });
+        for _ in 0..PATIENCE {
+            if connections.count() == 0 {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 

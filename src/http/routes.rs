@@ -2,30 +2,36 @@
 
 use std::sync::Arc;
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use hyper::header::{
-    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    HeaderName, HeaderValue, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::events::{Events, Places};
 use super::gzip;
 use crate::metrics::{Handler, Metric, Metrics};
+use crate::page::{self, View};
 use crate::planted::{self, place};
-use crate::status::Shared;
 use crate::status::document::Report;
-use crate::supervisor::{DrillFault, State};
+use crate::status::{Shared, Status};
+use crate::supervisor::{DrillFault, Policy, State};
 
-/// Where a drill is ordered, with the fault as the query.
+/// Where a drill is ordered by POST, with the fault as the query. GET asks whether it may be.
 const DRILL: &str = "/drill";
 
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 const JSON_TYPE: &str = "application/json";
+const HTML_TYPE: &str = "text/html; charset=utf-8";
+const EVENTS_TYPE: &str = "text/event-stream";
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// An answer that is there as a whole.
-pub(super) type Answer = Response<Full<Bytes>>;
+/// An answer: it is there as a whole, or it is what happens from now on.
+pub(super) type Answer = Response<Either<Full<Bytes>, Events>>;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -33,6 +39,7 @@ pub(super) struct Routes {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     orders: Option<Orders>,
+    places: Places,
 }
 
 /// What can be ordered where orders are taken at all.
@@ -43,14 +50,14 @@ type Orders = Option<DrillDesk>;
 pub struct DrillDesk {
     /// Where they are carried out.
     pub orders: UnboundedSender<DrillFault>,
-    /// Whether a hang would be noticed.
-    pub notices_hangs: bool,
+    /// What follows when something is broken.
+    pub policy: Policy,
 }
 
 impl Routes {
     /// Routes that show `shared` and count in `metrics`.
     pub(super) fn new(shared: Arc<Shared>, metrics: Arc<Metrics>) -> Self {
-        Self { shared, metrics, orders: None }
+        Self { shared, metrics, orders: None, places: Places::new() }
     }
 
     /// The same, and they take orders.
@@ -66,10 +73,11 @@ impl Routes {
     /// Answers and counts a request, whatever its body; GET and HEAD only.
     pub(super) fn answer<B>(&self, request: &Request<B>) -> Answer {
         planted::pass(place::REQUEST);
-        if let (Some(drills), DRILL, &Method::POST) =
+        if let (Some(drills), DRILL, method @ (&Method::GET | &Method::POST)) =
             (&self.orders, request.uri().path(), request.method())
         {
-            return self.order(drills.as_ref(), request.uri().query().unwrap_or_default());
+            let wanted = request.uri().query().unwrap_or_default();
+            return self.drill(drills.as_ref(), wanted, method == Method::POST);
         }
         let handler = handler_of(request.uri().path());
         let mut answer = match (handler, request.method()) {
@@ -78,9 +86,8 @@ impl Routes {
             }
             _ => method_not_allowed(),
         };
-        // Whoever has the method wrong is one and the same on all paths.
-        let is_reading = answer.status() != StatusCode::METHOD_NOT_ALLOWED;
-        let handler = if is_reading { handler } else { Handler::Other };
+        let refused = answer.status() == StatusCode::METHOD_NOT_ALLOWED;
+        let handler = if refused { Handler::Other } else { handler };
         let code = handler.codes().iter().find(|code| **code == answer.status().as_str());
         if let Some(code) = code {
             self.metrics.add(Metric::HttpRequests, &[handler.label(), code], 1);
@@ -89,36 +96,23 @@ impl Routes {
         answer
     }
 
-    /// Has a drill begun, if that is allowed and the service is healthy.
-    fn order(&self, drills: Option<&DrillDesk>, wanted: &str) -> Answer {
-        let fault = DrillFault::ALL.iter().find(|fault| fault.label() == wanted);
+    /// Says whether a drill may be; has it begun if it is ordered and the service is healthy.
+    fn drill(&self, desk: Option<&DrillDesk>, wanted: &str, ordered: bool) -> Answer {
         let status = self.shared.status();
-        let refuse = |code, why: String| text(code, why + "\n");
-        match (drills, fault) {
-            (None, _) => refuse(
-                StatusCode::FORBIDDEN,
-                "drills are not allowed: set drills = true in [supervisor]".to_owned(),
-            ),
-            (_, None) => {
-                refuse(StatusCode::BAD_REQUEST, format!("there is no fault \"{wanted}\" here"))
-            }
-            (Some(desk), Some(DrillFault::Hang)) if !desk.notices_hangs => refuse(
-                StatusCode::CONFLICT,
-                "nobody would notice a hang: there is no liveness probe".to_owned(),
-            ),
-            (_, _) if status.drill.is_some() => {
-                refuse(StatusCode::CONFLICT, "another drill is not over".to_owned())
-            }
-            (_, _) if status.state != State::Healthy || status.tally.outage().is_some() => {
-                let why = format!("only a healthy service is drilled, it is {}", status.summary);
-                refuse(StatusCode::CONFLICT, why)
-            }
-            (Some(desk), Some(fault)) => {
-                // The loop takes orders as long as this process lives.
-                desk.orders.send(*fault).ok();
-                text(StatusCode::ACCEPTED, format!("{fault}\n"))
-            }
+        let (desk, fault) = match permitted(desk, wanted, &status) {
+            Ok(permitted) => permitted,
+            Err((code, why)) => return text(code, why + "\n"),
+        };
+        if !ordered {
+            return text(StatusCode::OK, format!("{fault}\n"));
         }
+        if status.state != State::Healthy || status.tally.outage().is_some() {
+            let why = format!("only a healthy service is drilled, it is {}\n", status.summary);
+            return text(StatusCode::CONFLICT, why);
+        }
+        // The loop takes orders as long as this process lives.
+        desk.orders.send(fault).ok();
+        text(StatusCode::ACCEPTED, format!("{fault}\n"))
     }
 
     fn page(&self, handler: Handler, query: Option<&str>, headers: &HeaderMap) -> Answer {
@@ -133,13 +127,67 @@ impl Routes {
                 Ok(json) => answer(StatusCode::OK, JSON_TYPE, json + "\n"),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
             },
+            Handler::Page => self.html(headers),
+            Handler::Events => self.events(),
             Handler::Other => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
         }
     }
+
+    fn html(&self, headers: &HeaderMap) -> Answer {
+        let page = page::document(&View::of(&self.shared, &self.metrics));
+        let mut answer = packed_if_wanted(headers, HTML_TYPE, page);
+        for (name, value) in [
+            (CONTENT_SECURITY_POLICY, page::POLICY),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (REFERRER_POLICY, "no-referrer"),
+        ] {
+            answer.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        answer
+    }
+
+    fn events(&self) -> Answer {
+        let (shared, metrics) = (Arc::clone(&self.shared), Arc::clone(&self.metrics));
+        let events = Events::begin(shared, metrics, &self.places);
+        let mut answer = Answer::new(Either::Right(events));
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENTS_TYPE));
+        // A proxy that collects before it passes on would hold news back.
+        headers.insert(UNBUFFERED, HeaderValue::from_static("no"));
+        answer
+    }
+}
+
+/// The fault of this name, if nothing but the service's health can be in its way.
+fn permitted<'d>(
+    desk: Option<&'d DrillDesk>,
+    wanted: &str,
+    status: &Status,
+) -> Result<(&'d DrillDesk, DrillFault), (StatusCode, String)> {
+    let Some(desk) = desk else {
+        let why = "drills are not allowed: set drills = true in [supervisor]";
+        return Err((StatusCode::FORBIDDEN, why.to_owned()));
+    };
+    let Some(fault) = DrillFault::ALL.iter().find(|fault| fault.label() == wanted) else {
+        return Err((StatusCode::BAD_REQUEST, format!("there is no fault \"{wanted}\" here")));
+    };
+    let refused = |why: String| Err((StatusCode::CONFLICT, why));
+    if *fault == DrillFault::Hang && desk.policy.liveness.is_none() {
+        return refused("nobody would notice a hang: there is no liveness probe".to_owned());
+    }
+    if let Some(why) = desk.policy.would_end(*fault, status.restarts_left) {
+        return refused(format!("it would end the run instead of being healed: {why}"));
+    }
+    if status.drill.is_some() {
+        return refused("another drill is not over".to_owned());
+    }
+    Ok((desk, *fault))
 }
 
 fn handler_of(path: &str) -> Handler {
     match path {
+        "/" => Handler::Page,
+        "/events" => Handler::Events,
         "/metrics" => Handler::Metrics,
         "/livez" | "/healthz" => Handler::Livez,
         "/readyz" => Handler::Readyz,
@@ -199,7 +247,7 @@ fn text(code: StatusCode, body: String) -> Answer {
 }
 
 fn answer(code: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Answer::new(Full::new(body.into()));
+    let mut answer = Answer::new(Either::Left(Full::new(body.into())));
     *answer.status_mut() = code;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer

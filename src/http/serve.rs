@@ -41,27 +41,32 @@ const HEADER_BYTES: usize = 8 * 1024;
 /// After a failed `accept` (no descriptors left): the connection stays in the kernel's queue.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves both doors, and tries again to open one that is shut.
+/// Serves both doors, and tries again to open one that is shut or that nobody can find.
 pub(super) async fn forever(
     doors: &mut Doors,
     routes: &Routes,
     teller: &Teller,
     holder_of: HolderOf,
 ) {
-    let (mut tcp_served, mut unix_served) = (false, false);
+    let (mut tcp_served, mut control) = (false, None::<AbortHandle>);
     loop {
         if !tcp_served && let Some(listener) = doors.tcp() {
             tcp_served = true;
             let routes = routes.clone().reading_only();
             tokio::spawn(serve(routes, move |cx| listener.poll_accept(cx), |_| true));
         }
-        if !unix_served && let Some(listener) = doors.unix() {
-            unix_served = true;
+        if control.is_none()
+            && let Some(listener) = doors.unix()
+        {
             let admits = admits_only_us_and_root(teller.clone());
-            tokio::spawn(serve(routes.clone(), move |cx| listener.poll_accept(cx), admits));
+            let served = serve(routes.clone(), move |cx| listener.poll_accept(cx), admits);
+            control = Some(tokio::spawn(served).abort_handle());
         }
-        let Some(wait) = doors.retry_in() else { return };
+        let Some(wait) = doors.look_in() else { return };
         sleep(wait).await;
+        if doors.shut_if_lost(teller) {
+            control.take().inspect(AbortHandle::abort);
+        }
         doors.open(teller, holder_of);
     }
 }

@@ -1,4 +1,4 @@
-use std::io::{Read, Write};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Clock;
+use crate::status::Status;
+use crate::supervisor::State;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -17,6 +19,7 @@ struct Server {
     handle: Handle,
     address: SocketAddr,
     control: PathBuf,
+    shared: Arc<Shared>,
     stdout: std::fs::File,
     dir: tempfile::TempDir,
 }
@@ -42,12 +45,12 @@ fn setup(listen: SocketAddr, dir: &tempfile::TempDir) -> (Setup, std::fs::File) 
 fn server() -> Server {
     let dir = tempfile::tempdir().unwrap();
     let (setup, stdout) = setup(([127, 0, 0, 1], 0).into(), &dir);
-    let control = setup.control.clone().unwrap();
+    let (control, shared) = (setup.control.clone().unwrap(), Arc::clone(&setup.shared));
     let mut handle = None;
     let lines = crate::report::tests::logged(|| handle = Some(start(setup).unwrap()));
     let address = lines.iter().find_map(|line| line.strip_prefix(LISTENING)).expect("it is told");
     let (handle, address) = (handle.unwrap(), address.parse().unwrap());
-    Server { handle, address, control, stdout, dir }
+    Server { handle, address, control, shared, stdout, dir }
 }
 
 impl Server {
@@ -156,6 +159,93 @@ fn status_is_as_its_schema_says() {
 }
 
 #[test]
+fn the_page_is_there_and_may_load_nothing() {
+    let answer = server().ask("GET /");
+    assert!(answer.contains("content-type: text/html; charset=utf-8\r\n"), "{answer}");
+    assert!(answer.contains("content-security-policy: default-src 'none'; "), "{answer}");
+    assert!(body(&answer).starts_with("<!DOCTYPE html>\n"));
+}
+
+/// A stream of events, without the head of the answer.
+struct Stories(BufReader<TcpStream>);
+
+impl Stories {
+    fn open(server: &Server) -> Self {
+        let mut stream = server.connect();
+        stream.write_all(b"GET /events HTTP/1.0\r\n\r\n").unwrap();
+        let mut stories = Self(BufReader::new(stream));
+        let head = stories.paragraph();
+        assert!(head.starts_with("HTTP/1.0 200 OK\r\n"), "{head}");
+        assert!(head.contains("content-type: text/event-stream\r\n"), "{head}");
+        assert!(head.contains("cache-control: no-store\r\n"), "{head}");
+        assert!(head.contains("x-accel-buffering: no\r\n"), "{head}");
+        stories
+    }
+
+    /// Up to an empty line; empty at the end.
+    fn paragraph(&mut self) -> String {
+        let mut text = String::new();
+        while self.0.read_line(&mut text).unwrap() > 0 && !text.ends_with("\n\n") {
+            if text.ends_with("\r\n\r\n") {
+                break;
+            }
+        }
+        text
+    }
+
+    /// The number and the data of the first event that satisfies.
+    fn wait_for(&mut self, found: impl Fn(&str) -> bool) -> (u64, String) {
+        loop {
+            let event = self.paragraph();
+            assert!(!event.is_empty(), "the stream has ended");
+            let Some((_, event)) = event.split_once("id: ") else { continue };
+            let (id, data) = event.split_once("\ndata: ").expect("an event");
+            if found(data) {
+                return (id.parse().expect("a number"), data.to_owned());
+            }
+        }
+    }
+}
+
+#[test]
+fn events_begin_with_everything_and_go_on_with_what_has_changed() {
+    let server = server();
+    let mut stories = Stories::open(&server);
+    let first = stories.paragraph();
+    assert!(first.starts_with("retry: 3000\nid: 1\ndata: page "), "{first}");
+    let (all, _) = stories.wait_for(|data| data.starts_with("about "));
+    let status = server.shared.status();
+    let healthy = Status { state: State::Healthy, ready: true, ..(*status).clone() };
+    server.shared.publish(healthy);
+    let (id, word) = stories.wait_for(|data| data.starts_with("s0-word "));
+    assert_eq!(word, "s0-word Healthy\n\n");
+    assert!(id > all, "{id}");
+    let unchanged = |data: &str| data.starts_with("page ") || data.starts_with("s0-past ");
+    server.shared.publish(Status { attempt: 2, ..(*status).clone() });
+    let (_, next) = stories.wait_for(|data| unchanged(data) || data.contains("2 attempts so far"));
+    assert!(next.starts_with("s0-next "), "{next}");
+}
+
+#[test]
+fn whoever_finds_no_place_gets_everything_once_and_is_told_to_come_back() {
+    let server = server();
+    let mut streams: Vec<_> = (0..16).map(|_| Stories::open(&server)).collect();
+    for stories in &mut streams {
+        stories.wait_for(|data| data.starts_with("about "));
+    }
+    let mut stories = Stories::open(&server);
+    assert!(stories.paragraph().starts_with("retry: 10000\n"));
+    stories.wait_for(|data| data.starts_with("about "));
+    assert_eq!(stories.paragraph(), "", "the end");
+    drop(streams);
+    let placed = wait_for(|| {
+        let mut stories = Stories::open(&server);
+        stories.paragraph().starts_with("retry: 3000\n").then_some(stories)
+    });
+    drop(placed);
+}
+
+#[test]
 fn a_busy_port_is_tried_again_until_it_is_free() {
     let blocker = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = blocker.local_addr().unwrap();
@@ -203,12 +293,13 @@ fn a_header_without_end_is_cut_off() {
 fn output_that_is_handed_over_comes_out_unchanged() {
     let mut server = server();
     let (read, write) = rustix::pipe::pipe().unwrap();
-    server.handle.pump(Stream::Stdout, read);
+    let tail = Arc::<Tail>::default();
+    server.handle.pump(Stream::Stdout, read, &tail);
     std::fs::File::from(write).write_all(b"hello\xff\n").unwrap();
     let mut seen = [0; 7];
     server.stdout.read_exact(&mut seen).unwrap();
     assert_eq!(&seen, b"hello\xff\n");
-    wait_for(|| (server.handle.tail().bytes() == b"hello\xff\n").then_some(()));
+    wait_for(|| (tail.bytes() == b"hello\xff\n").then_some(()));
 }
 
 #[test]
@@ -220,7 +311,8 @@ fn a_pipe_that_was_read_to_its_end_is_closed() {
     let read = open(&fifo, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
     let write = || open(&fifo, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
     let writer = write().unwrap();
-    server.handle.pump(Stream::Stdout, read);
+    let tail = Arc::<Tail>::default();
+    server.handle.pump(Stream::Stdout, read, &tail);
     drop(writer);
     wait_for(|| (write().err() == Some(rustix::io::Errno::NXIO)).then_some(()));
     assert!(server.handle.drain(PATIENCE));
@@ -238,14 +330,15 @@ fn the_control_socket_is_gone_when_we_are() {
 fn a_flood_of_output_that_nobody_reads_does_not_delay_an_answer() {
     let server = server();
     let (read, write) = rustix::pipe::pipe().unwrap();
-    server.handle.pump(Stream::Stdout, read);
+    let tail = Arc::<Tail>::default();
+    server.handle.pump(Stream::Stdout, read, &tail);
     let mut write = std::fs::File::from(write);
     let chunk = vec![b'x'; 64 * 1024];
     for _ in 0..1000 {
         write.write_all(&chunk).unwrap();
     }
     assert_eq!(code(&server.ask("GET /livez")), "200");
-    assert_eq!(server.handle.tail().bytes().len(), 64 * 1024, "only the tail is kept");
+    assert_eq!(tail.bytes().len(), 64 * 1024, "only the tail is kept");
 }
 
 static LOOKS: AtomicU32 = AtomicU32::new(0);
@@ -265,7 +358,7 @@ fn after_a_panic_everything_is_served_again_and_pipes_stay_open() {
     let control = setup.control.clone().unwrap();
     let handle = start(setup).unwrap();
     let (read, write) = rustix::pipe::pipe().unwrap();
-    handle.pump(Stream::Stdout, read);
+    handle.pump(Stream::Stdout, read, &Arc::default());
     let mut write = std::fs::File::from(write);
     let mut seen = [0; 4];
     write.write_all(b"one\n").unwrap();
@@ -319,7 +412,7 @@ proptest! {
     #[test]
     fn whatever_requests_are_sent_the_property_holds(
         requests in proptest::collection::vec(
-            "(GET|HEAD|POST|PUT|OPTIONS|X) (/|/metrics|/livez|/readyz|/status|\\*|http://a/livez)(\\?verbose)? \
+            "(GET|HEAD|POST|PUT|OPTIONS|X) (/|/events|/metrics|/livez|/readyz|/status|\\*|http://a/livez)(\\?verbose)? \
              HTTP/1\\.[01]\r\n(host: x\r\n)?(accept-encoding: (gzip|gzip;q=[01]|\\*)\r\n)?(connection: (close|keep-alive|upgrade)\r\n)?\
              (content-length: [0-9]{1,3}\r\n|transfer-encoding: chunked\r\n|expect: 100-continue\r\n)?\r\n(1\r\na\r\n0\r\n\r\n)?",
             0..4

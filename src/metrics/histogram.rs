@@ -54,6 +54,25 @@ impl Histogram {
     }
 }
 
+impl Shown {
+    /// The seconds within which this part of them was, by the rule of three between two bounds, and
+    /// at most the last bound; `None` if there are none.
+    #[expect(clippy::cast_precision_loss, reason = "it is an estimate")]
+    pub(super) fn quantile(&self, part: f64) -> Option<f64> {
+        let rank = self.count as f64 * part;
+        let mut below = (0.0, 0.0);
+        for (bound, count) in self.buckets.iter().map(|(bound, count)| (*bound, *count as f64)) {
+            if count >= rank && count > 0.0 {
+                let (bound_below, count_below) = below;
+                let place = (rank - count_below) / (count - count_below);
+                return Some(bound_below + (bound - bound_below) * place);
+            }
+            below = (bound, count);
+        }
+        (self.count > 0).then_some(below.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +87,21 @@ mod tests {
         assert_eq!(buckets, [(0.5, 2), (1.0, 4)]);
         assert_eq!(count, 5);
         assert!((sum - 3.002).abs() < 1e-9, "{sum}");
+    }
+
+    #[test]
+    fn a_quantile_lies_between_the_bounds_of_its_bucket() {
+        let quantile = |milliseconds: &[u64], part| {
+            let histogram = Histogram::new(vec![0.5, 1.0]);
+            for took in milliseconds {
+                histogram.observe(Duration::from_millis(*took));
+            }
+            histogram.shown().quantile(part)
+        };
+        assert_eq!(quantile(&[], 0.5), None);
+        assert_eq!(quantile(&[1, 2, 3, 4], 0.5), Some(0.25));
+        assert_eq!(quantile(&[1, 2, 600, 700], 0.75), Some(0.75));
+        assert_eq!(quantile(&[600, 700], 0.5), Some(0.75));
+        assert_eq!(quantile(&[5000], 0.5), Some(1.0), "beyond the last bound");
     }
 }

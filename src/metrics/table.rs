@@ -241,9 +241,12 @@ impl HookResult {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[expect(
     missing_docs,
-    reason = "each is the route of its name; `Other` is any unknown path or method"
+    reason = "each is the route of its name, `Events` a part of the page; `Other` is any unknown \
+              path or refused method"
 )]
 pub enum Handler {
+    Page,
+    Events,
     Metrics,
     Livez,
     Readyz,
@@ -252,12 +255,14 @@ pub enum Handler {
 }
 
 impl Handler {
-    /// All of them.
-    pub const ALL: &[Self] = &[Self::Metrics, Self::Livez, Self::Readyz, Self::Status, Self::Other];
+    /// One for each label.
+    pub const ALL: &[Self] =
+        &[Self::Page, Self::Metrics, Self::Livez, Self::Readyz, Self::Status, Self::Other];
 
     /// The value of the `handler` label.
     pub const fn label(self) -> &'static str {
         match self {
+            Self::Page | Self::Events => "page",
             Self::Metrics => "metrics",
             Self::Livez => "livez",
             Self::Readyz => "readyz",
@@ -269,7 +274,7 @@ impl Handler {
     /// The statuses it can answer with.
     pub const fn codes(self) -> &'static [&'static str] {
         match self {
-            Self::Metrics | Self::Status => &["200"],
+            Self::Page | Self::Events | Self::Metrics | Self::Status => &["200"],
             Self::Livez | Self::Readyz => &["200", "503"],
             Self::Other => &["404", "405"],
         }
@@ -317,7 +322,7 @@ const fn histogram(
     Family { buckets, ..Family::new(Kind::Histogram, name, labels, help).on_page() }
 }
 
-const LAG: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0, 10.0];
+const LAG: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.1, 1.0, 10.0];
 const PROBE: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const HOOK: &[f64] = &[0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];

@@ -11,8 +11,8 @@ use tokio::net::unix::pipe::Receiver;
 use super::{Stream, Writers};
 use crate::planted::{self, place};
 
-/// So much of the child's last output is kept.
-const TAIL_BYTES: usize = 64 * 1024;
+/// So much of the last output of a program is kept.
+pub const TAIL_BYTES: usize = 64 * 1024;
 
 /// A pipe that cannot be read (we have no descriptors left) is tried again after this.
 const READ_AGAIN: Duration = Duration::from_millis(500);
@@ -28,23 +28,37 @@ pub struct Source {
     pub stream: Stream,
     /// The read end; nobody else shares it, so it may be non-blocking.
     pub pipe: Arc<OwnedFd>,
+    /// Where the last of them are kept.
+    pub tail: Arc<Tail>,
 }
 
-/// The last output of the child, both streams as they came.
+/// The last output of one launch, both streams as they came.
 #[derive(Debug, Default)]
-pub struct Tail(Mutex<VecDeque<u8>>);
+pub struct Tail {
+    kept: Mutex<VecDeque<u8>>,
+    open: OpenPipes,
+}
 
 impl Tail {
     /// The last bytes, oldest first.
     pub fn bytes(&self) -> Vec<u8> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        self.kept().iter().copied().collect()
     }
 
-    fn push(&self, bytes: &[u8]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Its pipes: until they are read to their ends, more may come.
+    pub fn pipes(&self) -> &OpenPipes {
+        &self.open
+    }
+
+    pub(crate) fn push(&self, bytes: &[u8]) {
+        let mut kept = self.kept();
         let excess = (kept.len() + bytes.len()).saturating_sub(TAIL_BYTES).min(kept.len());
         kept.drain(..excess);
         kept.extend(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, VecDeque<u8>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,9 +98,9 @@ impl OpenPipes {
 
 /// Passes everything that comes out of `source` on until its writers are gone. What fails is tried
 /// again: a child whose pipe nobody reads stands still once it is full.
-pub async fn pump(source: &Source, writers: &Writers, tail: &Tail) {
+pub async fn pump(source: &Source, writers: &Writers) {
     let mut told = false;
-    while let Err(error) = pass_on(source, writers, tail).await {
+    while let Err(error) = pass_on(source, writers).await {
         if !told {
             told = true;
             let stream = source.stream.label();
@@ -96,7 +110,7 @@ pub async fn pump(source: &Source, writers: &Writers, tail: &Tail) {
     }
 }
 
-async fn pass_on(source: &Source, writers: &Writers, tail: &Tail) -> io::Result<()> {
+async fn pass_on(source: &Source, writers: &Writers) -> io::Result<()> {
     let pipe = Receiver::from_owned_fd(source.pipe.try_clone()?)?;
     let queue = writers.queue(source.stream);
     let mut chunk = Vec::new();
@@ -108,7 +122,7 @@ async fn pass_on(source: &Source, writers: &Writers, tail: &Tail) -> io::Result<
         match pipe.try_read(&mut chunk) {
             Ok(0) => return Ok(()),
             Ok(read) => {
-                tail.push(&chunk[..read]);
+                source.tail.push(&chunk[..read]);
                 queue.push_patiently(&chunk[..read]).await;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => chunk = Vec::new(),
@@ -139,14 +153,14 @@ mod tests {
         let (mut stdout, to_stdout) = pipe();
         let (mut stderr, to_stderr) = pipe();
         let writers = Writers::onto(to_stdout, to_stderr).unwrap();
-        let tail = Tail::default();
+        let tail = Arc::<Tail>::default();
         for (stream, text) in [(Stream::Stdout, b"out\xfe".as_slice()), (Stream::Stderr, b"err\n")]
         {
             let (read, mut write) = pipe();
             write.write_all(text).unwrap();
             drop(write);
-            let source = Source { stream, pipe: Arc::new(read.into()) };
-            pump(&source, &writers, &tail).await;
+            let (pipe, tail) = (Arc::new(read.into()), Arc::clone(&tail));
+            pump(&Source { stream, pipe, tail }, &writers).await;
         }
         let mut seen = [0; 4];
         stdout.read_exact(&mut seen).unwrap();
@@ -164,15 +178,15 @@ mod tests {
             let (read, mut write) = pipe();
             write.write_all(b"out\n").unwrap();
             drop(write);
-            let (source, tail) =
-                (Source { stream: Stream::Stdout, pipe: Arc::new(read.into()) }, Tail::default());
+            let pipe = Arc::new(read.into());
+            let source = Source { stream: Stream::Stdout, pipe, tail: Arc::default() };
             let enough = getrlimit(Resource::Nofile);
             let next = stdout.as_fd().try_clone_to_owned().unwrap().as_raw_fd();
             let none = Rlimit { current: u64::try_from(next).ok(), ..enough };
             setrlimit(Resource::Nofile, none).unwrap();
             source.pipe.try_clone().expect_err("the limit is reached");
 
-            let mut pumping = Box::pin(pump(&source, &writers, &tail));
+            let mut pumping = Box::pin(pump(&source, &writers));
             tokio::select! {
                 biased;
                 () = &mut pumping => panic!("it gave up"),

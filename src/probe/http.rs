@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::{Client, ClientBuilder, Response, Url, redirect};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -42,6 +42,8 @@ pub(super) struct HttpProber {
 #[derive(Debug, Default)]
 struct Heard {
     status: Option<u16>,
+    /// That the status is none of the expected ones, whatever becomes of the body.
+    bad_status: Option<(FailKind, String)>,
     body: Vec<u8>,
 }
 
@@ -58,10 +60,12 @@ impl HttpProber {
     /// Makes the request; name resolution, connection, headers and body share one `limit`.
     pub(super) async fn ask(&mut self, limit: Duration) -> Answer {
         let mut heard = Heard::default();
-        let mut answer = match timeout(limit, self.exchange(&mut heard)).await {
-            Ok(answer) => answer,
-            Err(_) if self.resolver.is_resolving() => no_address_within(limit),
-            Err(_) => no_answer_within(limit),
+        let exchanged = timeout(limit, self.exchange(&mut heard)).await;
+        let mut answer = match (exchanged, heard.bad_status.take()) {
+            (_, Some((kind, detail))) => Answer::new(Verdict::Fail(kind), detail),
+            (Ok(answer), None) => answer,
+            (Err(_), None) if self.resolver.is_resolving() => no_address_within(limit),
+            (Err(_), None) => no_answer_within(limit),
         };
         answer.status = heard.status;
         answer.body_head = head(&heard.body);
@@ -92,10 +96,10 @@ impl HttpProber {
         let status = response.status().as_u16();
         heard.status = Some(status);
         if !self.expect.expect_status.contains(status) {
-            // Whether the body comes or not, the verdict stands.
-            timeout(BODY_OF_BAD_STATUS, read(&mut response, &mut heard.body, 1)).await.ok();
             let detail = format!("status {status}, expected {}", self.expect.expect_status);
-            return Ok(Some((FailKind::BadStatus(status), detail)));
+            heard.bad_status = Some((FailKind::BadStatus(status), detail));
+            timeout(BODY_OF_BAD_STATUS, read(&mut response, &mut heard.body, 1)).await.ok();
+            return Ok(None);
         }
         if let Some(name) = self.unexpected_header(response.headers()) {
             let detail = format!("header {name} is not as expected");
@@ -150,18 +154,35 @@ fn parse(url: &str) -> Result<Url, ProbeError> {
     }
 }
 
+/// The client for a URL that is no probe's, with the manners of one.
+pub(super) fn bare_client(url: &str) -> Result<(Url, Client), ProbeError> {
+    let url = parse(url)?;
+    let trust = match url.host_str() {
+        _ if url.scheme() == "http" => Trust::None,
+        Some(host) if is_loopback(host) => Trust::Anyone,
+        _ => Trust::System,
+    };
+    let client = mannerly(trust, &Resolver::default())?.build().map_err(ProbeError::Client)?;
+    Ok((url, client))
+}
+
 fn client(url: &Url, probe: &HttpProbe, resolver: &Resolver) -> Result<Client, ProbeError> {
-    let mut client = Client::builder()
+    let mut client = mannerly(trust(url, probe), resolver)?;
+    if let Some(path) = &probe.unix_socket {
+        client = client.unix_socket(path.clone());
+    }
+    client.build().map_err(ProbeError::Client)
+}
+
+/// No proxy, no redirect, no kept connection.
+fn mannerly(trust: Trust<'_>, resolver: &Resolver) -> Result<ClientBuilder, ProbeError> {
+    Ok(Client::builder()
         .no_proxy()
         .redirect(redirect::Policy::none())
         .pool_max_idle_per_host(0)
         .user_agent(concat!("rekindle/", env!("CARGO_PKG_VERSION")))
         .dns_resolver(resolver.clone())
-        .tls_backend_preconfigured(client_config(trust(url, probe))?);
-    if let Some(path) = &probe.unix_socket {
-        client = client.unix_socket(path.clone());
-    }
-    client.build().map_err(ProbeError::Client)
+        .tls_backend_preconfigured(client_config(trust)?))
 }
 
 /// The server's certificate matters where somebody could be in between.

@@ -297,7 +297,7 @@ fn read(directory: &OwnedFd) -> (Option<(String, Vec<Record>)>, Vec<String>) {
         let warning = format!("{FILE} {why} and was moved to {QUARANTINE}; a new id is made");
         return (None, vec![warning]);
     };
-    let warning = format!("{torn} torn lines of {FILE} are ignored");
+    let warning = format!("torn lines of {FILE} are ignored: {torn}");
     (Some((id, records)), if torn > 0 { vec![warning] } else { Vec::new() })
 }
 

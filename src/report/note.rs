@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
+use super::announcing::Announcing;
 use super::remembering::Remembering;
 use crate::comeback::Comeback;
 use crate::metrics::{Metric, Metrics};
@@ -30,6 +31,8 @@ pub enum Note {
     },
     /// Something about what outlives a run.
     Remembering(Remembering),
+    /// Something about telling others of incidents.
+    Announcing(Announcing),
     /// Something in the configuration is valid but probably not what was meant.
     ConfigWarning {
         /// What, and the way out.
@@ -61,6 +64,11 @@ pub enum Note {
         error: String,
         /// When it is tried again.
         again_in: Duration,
+    },
+    /// Somebody has removed the control socket's file; it is made again.
+    ControlSocketLost {
+        /// Where it was.
+        path: PathBuf,
     },
     /// Somebody who is neither root nor us has reached the control socket, for the first time.
     PeerRefused {
@@ -226,6 +234,7 @@ impl Note {
     fn level(&self) -> Level {
         match self {
             Self::Remembering(note) => note.level(),
+            Self::Announcing(note) => note.level(),
             Self::OnDisk(found) if *found == Comeback::default() => Level::INFO,
             Self::Started { .. }
             | Self::Ended { .. }
@@ -236,6 +245,7 @@ impl Note {
             Self::ConfigWarning { .. }
             | Self::CannotListen { .. }
             | Self::NoControlSocket { .. }
+            | Self::ControlSocketLost { .. }
             | Self::PeerRefused { .. }
             | Self::HookServes { .. }
             | Self::LeftOverKilled { .. }
@@ -262,20 +272,20 @@ impl fmt::Display for Note {
                 write!(f, "rekindle {} supervises {program}", env!("CARGO_PKG_VERSION"))
             }
             Self::Remembering(note) => note.fmt(f),
+            Self::Announcing(note) => note.fmt(f),
             Self::OnDisk(found) => found.fmt(f),
             Self::Ended { code } => write!(f, "rekindle ends with code {code}"),
             Self::ConfigWarning { text } => f.write_str(text),
             Self::Listening { address } => write!(f, "metrics and status at http://{address}"),
             Self::CannotListen { address, holder, error, again_in } => {
-                write!(f, "cannot listen on {address}: {error}")?;
-                if let Some(holder) = holder {
-                    write!(f, ", it is held by {holder}")?;
-                }
-                write!(f, "; healing goes on without, tried again in {}", human(*again_in))
+                tell_shut(f, *address, holder.as_deref(), error, *again_in)
             }
             Self::NoControlSocket { path, error, again_in } => {
                 let (path, again_in) = (path.display(), human(*again_in));
                 write!(f, "cannot make the control socket {path}: {error}; again in {again_in}")
+            }
+            Self::ControlSocketLost { path } => {
+                write!(f, "the control socket {} was removed: it is made again", path.display())
             }
             Self::PeerRefused { uid, pid } => write!(
                 f,
@@ -322,9 +332,7 @@ impl fmt::Display for Note {
                 write!(f, "{program}: {text}")
             }
             Self::Undelivered { signal, text } => write!(f, "cannot send {signal} to {text}"),
-            Self::DrillFailed { fault, why } => {
-                write!(f, "cannot break the service for a drill ({fault}): {why}")
-            }
+            Self::DrillFailed { fault, why } => write!(f, "cannot do the drill ({fault}): {why}"),
             Self::StateWriteFailed { error } => {
                 write!(f, "cannot write to the state directory, healing goes on: {error}")
             }
@@ -335,6 +343,20 @@ impl fmt::Display for Note {
             Self::HupIgnored => f.write_str("HUP has no effect: restart to change the settings"),
         }
     }
+}
+
+fn tell_shut(
+    f: &mut fmt::Formatter<'_>,
+    address: SocketAddr,
+    holder: Option<&str>,
+    error: &str,
+    again_in: Duration,
+) -> fmt::Result {
+    write!(f, "cannot listen on {address}: {error}")?;
+    if let Some(holder) = holder {
+        write!(f, ", it is held by {holder}")?;
+    }
+    write!(f, "; healing goes on without, tried again in {}", human(again_in))
 }
 
 fn tell_dropped(
@@ -385,6 +407,7 @@ mod tests {
             Note::CannotListen { address, holder: None, error: error.clone(), again_in },
             Note::CannotListen { address, holder: holder.clone(), error: error.clone(), again_in },
             Note::NoControlSocket { path: "/run/x/control.sock".into(), error, again_in },
+            Note::ControlSocketLost { path: "/run/x/control.sock".into() },
             Note::HookFound { path: path.clone(), by_shell: false },
             Note::HookFound { path: path.clone(), by_shell: true },
             Note::HookServes { path: path.clone() },
@@ -414,6 +437,7 @@ mod tests {
         WARN  cannot listen on 127.0.0.1:7354: address in use; healing goes on without, tried again in 2.0 s
         WARN  cannot listen on 127.0.0.1:7354: address in use, it is held by pid 4711 (node); healing goes on without, tried again in 2.0 s
         WARN  cannot make the control socket /run/x/control.sock: address in use; again in 2.0 s
+        WARN  the control socket /run/x/control.sock was removed: it is made again
         INFO  the boot hook is /etc/openshell/boot.sh
         INFO  the boot hook is /etc/openshell/boot.sh (not executable: run by /bin/sh)
         WARN  the hook /etc/openshell/boot.sh is running the service itself; give it as the command

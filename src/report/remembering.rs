@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
+use crate::incident::file::FILE;
 use crate::status::human;
 use crate::supervisor::Start;
 
@@ -16,6 +17,8 @@ pub enum Remembering {
     Began {
         /// The kind of this start.
         start: Start,
+        /// Whether what the last run has written could be read.
+        legible: bool,
         /// How long ago the last sign of life was, if that can be told.
         gap: Option<Duration>,
         /// How long ago the host booted.
@@ -37,6 +40,13 @@ pub enum Remembering {
     },
     /// The state directory can be written again.
     WrittenAgain,
+    /// The record of an outage cannot be written.
+    IncidentUnwritten {
+        /// Why not.
+        error: String,
+    },
+    /// The records of outages can be written again.
+    IncidentsWritten,
 }
 
 impl Remembering {
@@ -44,8 +54,12 @@ impl Remembering {
     pub(super) const fn level(&self) -> Level {
         match self {
             Self::Began { start: Start::Crash | Start::PowerCycle | Start::Moved, .. }
-            | Self::Volatile { .. } => Level::WARN,
-            Self::Began { .. } | Self::Splayed { .. } | Self::WrittenAgain => Level::INFO,
+            | Self::Volatile { .. }
+            | Self::IncidentUnwritten { .. } => Level::WARN,
+            Self::Began { .. }
+            | Self::Splayed { .. }
+            | Self::WrittenAgain
+            | Self::IncidentsWritten => Level::INFO,
         }
     }
 }
@@ -53,7 +67,14 @@ impl Remembering {
 impl fmt::Display for Remembering {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Began { start, gap, since_boot } => began(f, *start, *gap, *since_boot),
+            Self::Began { start, legible: false, .. } => write!(
+                f,
+                "start: {start}; how the last run ended is not known, its record could not be read: \
+                 no down time is booked for it"
+            ),
+            Self::Began { start, legible: true, gap, since_boot } => {
+                began(f, *start, *gap, *since_boot)
+            }
             Self::Splayed { delay, seed } => {
                 let delay = human(*delay);
                 write!(
@@ -69,6 +90,10 @@ impl fmt::Display for Remembering {
                 )
             }
             Self::WrittenAgain => f.write_str("the state directory can be written again"),
+            Self::IncidentUnwritten { error } => {
+                write!(f, "cannot write {FILE}, healing goes on and it is tried again: {error}")
+            }
+            Self::IncidentsWritten => write!(f, "{FILE} can be written again"),
         }
     }
 }
@@ -108,6 +133,7 @@ mod tests {
     fn every_note_about_remembering_reads_well() {
         let start = |start, gap: Option<u64>| Remembering::Began {
             start,
+            legible: true,
             gap: gap.map(Duration::from_secs),
             since_boot: Duration::from_secs(41),
         };
@@ -117,12 +143,20 @@ mod tests {
             start(Start::Reboot, Some(130)),
             start(Start::Crash, Some(3)),
             start(Start::Crash, None),
+            Remembering::Began {
+                start: Start::Crash,
+                legible: false,
+                gap: None,
+                since_boot: Duration::ZERO,
+            },
             start(Start::PowerCycle, Some(75)),
             start(Start::PowerCycle, None),
             start(Start::Moved, Some(75)),
             Remembering::Splayed { delay: Duration::from_millis(37_500), seed: 0xabc },
             Remembering::Volatile { path: "/var/lib/rekindle".into(), on: "in memory (tmpfs)" },
             Remembering::WrittenAgain,
+            Remembering::IncidentUnwritten { error: "disk full".to_owned() },
+            Remembering::IncidentsWritten,
         ];
         let lines: Vec<_> =
             notes.iter().map(|note| format!("{:<5} {note}", note.level().as_str())).collect();
@@ -132,12 +166,15 @@ mod tests {
         INFO  start: reboot; the last run was stopped, and then the host, which booted 41 s ago; its last sign of life was 2m10s ago
         WARN  start: crash; the last run was killed; its last sign of life was 3.0 s ago
         WARN  start: crash; the last run was killed; by these clocks nobody knows when: no down time is booked for it
+        WARN  start: crash; how the last run ended is not known, its record could not be read: no down time is booked for it
         WARN  start: power_cycle; the last run went down with the host, which booted 41 s ago; its last sign of life was 1m15s ago
         WARN  start: power_cycle; the last run went down with the host, which booted 41 s ago; by these clocks nobody knows when: no down time is booked for it
         WARN  start: moved; the last run was on another host; its last sign of life was 1m15s ago
         INFO  the first launch waits 37 s, its share of boot_splay (seed 0000000000000abc)
         WARN  what is remembered is lost with the sandbox: /var/lib/rekindle is in memory (tmpfs); mount a volume there
         INFO  the state directory can be written again
+        WARN  cannot write incidents.jsonl, healing goes on and it is tried again: disk full
+        INFO  incidents.jsonl can be written again
         "#);
     }
 }

@@ -32,6 +32,7 @@ pub(crate) fn service() -> Service {
         stop_signal: 15,
         boot_hook: None,
         repair: None,
+        capture: None,
         probes: config::Probes::default(),
         impostor: config::ImpostorMode::Auto,
         boot_splay: Duration::ZERO,
@@ -39,6 +40,7 @@ pub(crate) fn service() -> Service {
         policy: Policy {
             hook: None,
             first_delay: Duration::ZERO,
+            capture: None,
             repair: None,
             startup: Some(probe),
             startup_timeout: Duration::from_mins(10),
@@ -130,6 +132,10 @@ fn launch(reason: Reason, attempt: u32) -> Launch {
 
 fn launched(program: Program, reason: Reason, attempt: u32) -> Fact {
     Fact::Launched { program, id: ID, why: launch(reason, attempt) }
+}
+
+fn answer(verdict: Verdict) -> ProbeAnswer {
+    ProbeAnswer { verdict, detail: String::new(), status: None, body_head: None }
 }
 
 const FAILED: Verdict = Verdict::Fail(FailKind::Timeout);
@@ -357,7 +363,7 @@ fn probes_are_counted_by_what_they_said_and_doubt_holds_the_count() {
     let late = Verdict::Inconclusive { why: Why::Late, instead_of: Some(FailKind::Timeout) };
     let lines = logged(|| {
         for verdict in [Verdict::Pass, FAILED, FAILED, late] {
-            rig.reporter.probe_answered(at(1), Role::Liveness, verdict, took, "");
+            rig.reporter.probe_answered(at(1), Role::Liveness, verdict, took, &answer(verdict));
         }
     });
     assert!(lines.iter().all(|line| line.starts_with("DEBUG")), "{lines:?}");
@@ -432,7 +438,13 @@ fn a_drill_that_broke_nothing_is_over_and_the_next_crash_is_real() {
     let mut rig = rig(&service());
     let passes = |rig: &mut Rig, second: u64| {
         let took = Duration::from_millis(1);
-        rig.reporter.probe_answered(at(second * 1000), Role::Liveness, Verdict::Pass, took, "");
+        rig.reporter.probe_answered(
+            at(second * 1000),
+            Role::Liveness,
+            Verdict::Pass,
+            took,
+            &answer(Verdict::Pass),
+        );
     };
     for fact in [Fact::Healthy { id: Incarnation(1), settles: true }, Fact::Settled] {
         rig.reporter.fact(at(1), &fact);
@@ -477,9 +489,10 @@ fn the_pid_is_known_while_the_child_runs() {
 
 #[test]
 fn the_restarts_left_are_shown() {
-    let rig = rig(&service());
-    let left = || rig.value("rekindle_restart_budget_remaining{service=\"gateway\"}");
-    assert!((left() - 5.0).abs() < 1e-9);
+    let mut rig = rig(&service());
+    let left = |rig: &Rig| rig.value("rekindle_restart_budget_remaining{service=\"gateway\"}");
+    assert!((left(&rig) - 5.0).abs() < 1e-9);
     rig.reporter.restarts_left(3);
-    assert!((left() - 3.0).abs() < 1e-9);
+    assert!((left(&rig) - 3.0).abs() < 1e-9);
+    assert_eq!(rig.shared.status().restarts_left, Some(3));
 }

@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::EARLIEST;
+use crate::history::History;
 use crate::metrics::{Kept, Metric, seconds};
 use crate::supervisor::{Moment, Start};
 use crate::tally::{Cause, Outage, Tally};
-
-/// A wall clock that shows an earlier time (2025-01-01) has not been set.
-const EARLIEST: Duration = Duration::from_hours(482_136);
 
 /// Nobody comes back after more than this: one of the clocks was wrong.
 const LONGEST_GAP: Duration = Duration::from_hours(366 * 24);
@@ -38,6 +37,9 @@ pub struct State {
     pub outage: Option<Broken>,
     /// What is counted across runs.
     pub kept: Kept,
+    /// Availability over hours and days; earlier versions did not write it.
+    #[serde(default)]
+    pub history: History,
 }
 
 /// How far a run has come.
@@ -64,6 +66,7 @@ pub struct Broken {
 
 /// What there is of the last run.
 #[derive(Clone, PartialEq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a run")]
 pub enum Found {
     /// Nothing: there was none.
     Nothing,
@@ -101,6 +104,8 @@ pub struct Beginning {
     pub kept: Kept,
     /// Up and down time, and the outage that this run begins with.
     pub tally: Tally,
+    /// Availability until then.
+    pub history: History,
     /// How long the service was not wanted before this run.
     pub idle: Duration,
     /// How long the host had been up by then.
@@ -116,6 +121,7 @@ impl Default for Beginning {
             gap: None,
             kept: Kept::default(),
             tally: Tally::new(Moment::ZERO),
+            history: History::default(),
             idle: Duration::ZERO,
             since_boot: Duration::ZERO,
         }
@@ -128,7 +134,10 @@ pub fn begin(found: &Found, host: &Host) -> Beginning {
     let Found::State(last) = found else {
         let (at, since_boot) = (host.now, host.since_boot());
         let tally = Tally::new(at);
-        let mut beginning = Beginning { at, start, tally, since_boot, ..Default::default() };
+        let mut history = History::default();
+        history.look(at, host.wall, &tally.sums(at));
+        let mut beginning =
+            Beginning { at, start, tally, history, since_boot, ..Default::default() };
         beginning.kept.add(Metric::SupervisorStarts, &[start.label()], 1.0);
         return beginning;
     };
@@ -139,12 +148,14 @@ pub fn begin(found: &Found, host: &Host) -> Beginning {
     count(&mut kept, last, start, outage, host.wall);
     let mut sums = kept.sums();
     sums.add_down(cause, away);
+    let tally = Tally::continuing(sums, outage);
     Beginning {
         at: host.now,
         start,
         gap,
         kept,
-        tally: Tally::continuing(sums, outage),
+        history: history(last, cause, away, host, &tally),
+        tally,
         idle: if cause == Cause::Planned { away } else { Duration::ZERO },
         since_boot: host.since_boot(),
     }
@@ -229,6 +240,17 @@ fn outage(last: &State, start: Start, away: Duration, now: Moment) -> (Cause, Ou
     }
 }
 
+/// The gap is in the hours that it spanned, unless the service was not wanted meanwhile.
+fn history(last: &State, cause: Cause, away: Duration, host: &Host, tally: &Tally) -> History {
+    let mut history = last.history.clone();
+    let down = if cause == Cause::Planned { Duration::ZERO } else { away };
+    if host.clock_is_set() {
+        history.add(host.wall.saturating_sub(away), host.wall, Duration::ZERO, down);
+    }
+    history.look(host.now, host.wall, &tally.sums(host.now));
+    history
+}
+
 fn count(kept: &mut Kept, last: &State, start: Start, outage: Outage, wall: Duration) {
     kept.add(Metric::SupervisorStarts, &[start.label()], 1.0);
     if last.ending == Ending::Stopping {
@@ -247,6 +269,7 @@ fn count(kept: &mut Kept, last: &State, start: Start, outage: Outage, wall: Dura
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::history::WINDOWS;
 
     const NOW: f64 = 1_800_000_000.0;
     const UP: f64 = 5_000.0;
@@ -262,6 +285,7 @@ pub(super) mod tests {
             uptime: UP - 100.0,
             outage: None,
             kept: Kept::default(),
+            history: History::default(),
         }
     }
 
@@ -401,6 +425,20 @@ pub(super) mod tests {
         let beginning = begin(&Found::State(last), &host());
         assert_eq!(beginning.tally.outage().map(|outage| outage.cause), Some(Cause::Supervisor));
         assert_eq!(count(&beginning, Metric::Incidents, &["supervisor"]), 1);
+    }
+
+    #[test]
+    fn the_gap_is_in_the_hours_that_it_spanned_unless_nobody_wanted_the_service() {
+        for (ending, down) in [(Ending::Running, 100), (Ending::Stopped, 0)] {
+            let beginning = begin(&Found::State(State { ending, ..last() }), &booted(42.0));
+            for window in WINDOWS {
+                let share = beginning.history.share(seconds(NOW), *window);
+                assert_eq!((share.up.as_secs(), share.down.as_secs()), (0, down));
+            }
+        }
+        let unset = Host { wall: seconds(50.0), booted: Some(seconds(8.0)), ..booted(42.0) };
+        let beginning = begin(&Found::State(last()), &unset);
+        assert!(beginning.history.share(seconds(NOW), WINDOWS[0]).known().is_zero());
     }
 
     #[test]

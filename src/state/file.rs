@@ -16,6 +16,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use super::begin::{Found, State};
 use crate::planted::is_planted;
 use crate::process::instance::is_ours_alone;
+use crate::text::short_line;
 
 const FILE: &str = "state.json";
 const PREDECESSOR: &str = "state.json.old";
@@ -28,6 +29,9 @@ const NO_DIRECTORY_FSYNC: &str = "no-directory-fsync";
 const IN_PLACE: &str = "no-rename";
 
 const VERSION: &str = "1";
+
+/// A version that is not ours is shown so far: it may be nonsense.
+const LONGEST_VERSION: usize = 20;
 
 /// More is not ours: the state has a few kilobytes.
 const MOST_BYTES: u64 = 1024 * 1024;
@@ -59,6 +63,8 @@ pub(super) enum Bad {
     Version(String),
     #[error("is no plain file that only we can write")]
     NotOurs,
+    #[error("is a symbolic link")]
+    Link,
     #[error("cannot be read: {0}")]
     Unreadable(String),
 }
@@ -74,7 +80,7 @@ impl Store {
         self.is_good = false;
         let mut warnings = Vec::new();
         for (name, instead) in
-            [(FILE, "the one before it is used"), (PREDECESSOR, "what was counted starts over")]
+            [(FILE, "the one before it is tried"), (PREDECESSOR, "what was counted starts over")]
         {
             match self.read_file(name) {
                 Ok(None) => {}
@@ -108,6 +114,7 @@ impl Store {
         let file = match rustix::fs::openat(&self.directory, name, flags, Mode::empty()) {
             Ok(file) => file,
             Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(rustix::io::Errno::LOOP) => return Err(Bad::Link),
             Err(errno) => return Err(unreadable(errno.into())),
         };
         if !rustix::fs::fstat(&file).is_ok_and(|found| is_ours_alone(&found)) {
@@ -168,6 +175,11 @@ impl Store {
         let magic = magic(&rustix::fs::fstatfs(&self.directory).ok()?);
         VOLATILE.iter().find(|(known, _)| *known == magic).map(|(_, name)| *name)
     }
+
+    /// Why the next sandbox will not know what is written there, if so.
+    pub fn forgets(&self) -> Option<String> {
+        self.volatile().map(|on| format!("state_dir is {on}"))
+    }
 }
 
 /// Whether a path is in a container's own layer, where what came with the image is, too.
@@ -199,7 +211,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<State, Bad> {
         .and_then(|rest| rest.split_once(','))
         .ok_or(Bad::Torn)?;
     if version != VERSION && version.bytes().all(|digit| digit.is_ascii_digit()) {
-        return Err(Bad::Version(version.to_owned()));
+        return Err(Bad::Version(short_line(version, LONGEST_VERSION)));
     }
     let (checked, sum) = text
         .strip_suffix("\"}\n")
@@ -231,7 +243,8 @@ mod tests {
     use super::super::begin::{Broken, Ending};
     use super::super::property;
     use super::*;
-    use crate::metrics::{Kept, Metric};
+    use crate::history::History;
+    use crate::metrics::{Kept, Metric, seconds};
 
     fn store(directory: &Path) -> Store {
         Store::new(File::open(directory).unwrap()).unwrap()
@@ -257,7 +270,14 @@ mod tests {
                 let mut kept = Kept::default();
                 kept.set(Metric::Restarts, &["exit"], count.into());
                 let outage = outage.map(|(cause, seconds)| Broken { cause, seconds });
-                State { run, boot_id, ending, heartbeat, uptime: 7.5, outage, kept }
+                let mut history = History::default();
+                history.add(
+                    seconds(heartbeat),
+                    seconds(heartbeat + 60.0),
+                    seconds(60.0),
+                    seconds(0.0),
+                );
+                State { run, boot_id, ending, heartbeat, uptime: 7.5, outage, kept, history }
             },
         )
     }
@@ -308,10 +328,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_from_before_there_was_a_history_is_read() {
+        let mut state = serde_json::to_value(last()).unwrap();
+        state.as_object_mut().unwrap().remove("history").unwrap();
+        assert_eq!(decode(&sealed(&state.to_string())), Ok(last()));
+    }
+
+    #[test]
     fn a_version_that_is_not_ours_is_named() {
         let text = String::from_utf8(encode(&last())).unwrap();
         let newer = text.replacen(r#"{"version":1,"#, r#"{"version":27,"#, 1);
         assert_eq!(decode(newer.as_bytes()), Err(Bad::Version("27".to_owned())));
+        let nonsense = text.replacen("1,", &format!("{},", "9".repeat(100_000)), 1);
+        let said = decode(nonsense.as_bytes()).unwrap_err().to_string();
+        assert!(said.contains("(format 99999999999999999…)"), "{said}");
     }
 
     #[test]
@@ -340,7 +370,7 @@ mod tests {
             let (found, warnings) = store.read();
             assert_eq!(run_found(&found), "a");
             let said = "state.json is torn or was changed and was moved to state.json.bad; \
-                        the one before it is used";
+                        the one before it is tried";
             assert_eq!(warnings, [said]);
             assert_eq!(fs::read(scratch.path().join("state.json.bad")).unwrap().len(), length);
         }
@@ -397,11 +427,13 @@ mod tests {
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
             },
         ];
+        let mut told = Vec::new();
         for plant in plants {
             plant();
             symlink(&target, scratch.path().join(NEW_FILE)).unwrap();
             let (found, warnings) = store.read();
             assert_eq!((run_found(&found), warnings.len()), ("unreadable", 1), "{warnings:?}");
+            told.push(warnings[0].split(" and was moved").next().unwrap_or_default().to_owned());
             store.replace(&state("a")).unwrap();
             assert_eq!(run_found(&store.read().0), "a");
             for name in [FILE, PREDECESSOR] {
@@ -409,6 +441,10 @@ mod tests {
             }
         }
         assert_eq!(fs::read(&target).unwrap(), untouched);
+        assert_eq!(told[0], "state.json is a symbolic link");
+        for said in &told[1..] {
+            assert_eq!(said, "state.json is no plain file that only we can write");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::begin::{Beginning, Ending, Found, Host, State, begin};
 use super::file::{decode, encode, sealed};
+use crate::history::WINDOWS;
 use crate::supervisor::{Moment, Start};
 
 /// In 2027.
@@ -57,6 +58,10 @@ fn assert_fits(beginning: &Beginning, last: &State, host: &Host) {
     let outage = tally.outage().expect("a run begins with an outage");
     let later = Moment::ZERO + Duration::from_hours(24 * 366);
     assert!(outage.until(later) >= beginning.gap.unwrap_or_default().min(outage.earlier));
+    for window in WINDOWS {
+        let share = beginning.history.share(host.wall, *window);
+        assert!(share.ratio().is_none_or(|ratio| (0.0..=1.0).contains(&ratio)));
+    }
     let (sums, sums_later) = (tally.sums(host.now), tally.sums(later));
     assert!(sums_later.up >= sums.up && sums_later.down(outage.cause) >= sums.down(outage.cause));
 }

@@ -1,13 +1,15 @@
 //! The document at `/status`: the latest status, worked out for the moment of the request.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::{Answer, Counts, Shared, Status, began_at, since_1970};
+use super::{Answer, Counts, Drill, Shared, Status, began_at, since_1970};
 use crate::comeback::Comeback;
 use crate::gather::gather;
+use crate::history::WINDOWS;
 use crate::supervisor::{Moment, State};
 use crate::tally::Outage;
 
@@ -30,6 +32,8 @@ pub struct SupervisorReport {
     pub start: &'static str,
     pub boot_splay: Option<SplayReport>,
     pub on_disk: OnDiskReport,
+    pub state_dir: Option<PathBuf>,
+    pub forgets: Option<String>,
 }
 
 /// What a start from what is on disk now would come to.
@@ -64,13 +68,24 @@ pub struct ServiceReport {
     pub attempt: u32,
     pub next_attempt: Option<String>,
     pub next_attempt_in_seconds: Option<f64>,
+    pub drill: Option<DrillReport>,
     pub outage: Option<OutageReport>,
+    pub incident: Option<IncidentReport>,
     pub last_incident: Option<OutageReport>,
     pub last_exit: Option<ExitReport>,
     pub probes: BTreeMap<&'static str, AnswerReport>,
     pub counts: Counts,
     pub up_seconds: f64,
     pub down_seconds: f64,
+    pub availability: BTreeMap<&'static str, AvailabilityReport>,
+}
+
+/// How much of a window the service was up.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the schema describes each")]
+pub struct AvailabilityReport {
+    pub ratio: Option<f64>,
+    pub known_seconds: f64,
 }
 
 /// A time in which the service was not up.
@@ -81,6 +96,23 @@ pub struct OutageReport {
     pub began: String,
     pub detected_after_seconds: f64,
     pub seconds: f64,
+}
+
+/// A drill that is not over.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the schema describes each")]
+pub struct DrillReport {
+    pub fault: &'static str,
+    pub began: String,
+    pub seconds: f64,
+}
+
+/// The record of the current outage.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the schema describes each")]
+pub struct IncidentReport {
+    pub id: String,
+    pub summary: String,
 }
 
 /// How the child last ended.
@@ -121,6 +153,8 @@ impl Report {
                     delay_seconds: seconds(splay.delay),
                 }),
                 on_disk: OnDiskReport::new(shared.comeback()),
+                state_dir: shared.state_dir.clone(),
+                forgets: shared.forgets(),
             },
             services: vec![ServiceReport::new(now, &status)],
         }
@@ -150,7 +184,16 @@ impl ServiceReport {
             attempt: status.attempt,
             next_attempt: status.next_attempt.map(|moment| timestamp(now, moment)),
             next_attempt_in_seconds: status.next_attempt.map(|moment| seconds(moment.since(now))),
+            drill: status.drill.map(|Drill { fault, began }| DrillReport {
+                fault: fault.label(),
+                began: timestamp(now, began),
+                seconds: seconds(now.since(began)),
+            }),
             outage: status.tally.outage().map(|outage| OutageReport::new(now, &outage)),
+            incident: status.incident.as_ref().map(|record| IncidentReport {
+                id: record.id.clone(),
+                summary: record.summary.clone(),
+            }),
             last_incident: status.last_incident.map(|outage| OutageReport::new(now, &outage)),
             last_exit: status.last_exit.as_ref().map(|exit| ExitReport {
                 at: timestamp(now, exit.at),
@@ -163,8 +206,18 @@ impl ServiceReport {
             counts: status.counts,
             up_seconds: seconds(sums.up),
             down_seconds: seconds(sums.total().saturating_sub(sums.up + sums.pending)),
+            availability: availability(now, status),
         }
     }
+}
+
+fn availability(now: Moment, status: &Status) -> BTreeMap<&'static str, AvailabilityReport> {
+    let (history, wall) = (status.history(now), since_1970(now, now));
+    gather(WINDOWS.iter().map(|window| {
+        let share = history.share(wall, *window);
+        let known_seconds = seconds(share.known());
+        (window.label, AvailabilityReport { ratio: share.ratio(), known_seconds })
+    }))
 }
 
 impl OutageReport {
@@ -195,104 +248,46 @@ fn timestamp(now: Moment, moment: Moment) -> String {
     rfc3339(since_1970(now, moment))
 }
 
-fn rfc3339(since_1970: Duration) -> String {
+/// A time since 1970 as it stands in documents.
+pub(crate) fn rfc3339(since_1970: Duration) -> String {
     humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since_1970).to_string()
 }
 
 /// Milliseconds are enough for people, and steady in a document.
-fn seconds(span: Duration) -> f64 {
+pub(crate) fn seconds(span: Duration) -> f64 {
     (span.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::Arc;
+
     use serde_json::Value;
 
-    use super::super::LastExit;
+    use super::super::{Incident, LastExit};
     use super::*;
-    use crate::clock::Clock;
+    use crate::clock::{self, Clock};
+    use crate::history::History;
+    use crate::schema::fit;
     use crate::state::{Beginning, Splay};
+    use crate::supervisor::DrillFault;
     use crate::tally::Tally;
 
     const SCHEMA: &str = include_str!("../../docs/status.schema.json");
 
     /// Checks a document against `docs/status.schema.json`.
     pub(crate) fn assert_fits_schema(document: &Value) {
-        let schema = serde_json::from_str(SCHEMA).unwrap();
-        fit(&schema, &schema, document, "status").unwrap();
-    }
-
-    /// As much of JSON Schema as ours uses; an unknown keyword fails, so that none is overlooked.
-    fn fit(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
-        for (keyword, wanted) in schema.as_object().unwrap() {
-            let fits = match keyword.as_str() {
-                "$schema" | "$defs" | "title" | "description" | "items" | "properties" => true,
-                "$ref" => {
-                    let pointer = wanted.as_str().unwrap().trim_start_matches('#');
-                    fit(root, root.pointer(pointer).unwrap(), value, at)?;
-                    true
-                }
-                "anyOf" => {
-                    let choices = wanted.as_array().unwrap();
-                    choices.iter().any(|choice| fit(root, choice, value, at).is_ok())
-                }
-                "type" => {
-                    let one = std::slice::from_ref(wanted);
-                    let types = wanted.as_array().map_or(one, Vec::as_slice);
-                    types.iter().any(|wanted| is_of(wanted, value))
-                }
-                "enum" => wanted.as_array().unwrap().contains(value),
-                "minimum" => value.is_null() || value.as_f64() >= wanted.as_f64(),
-                "maximum" => value.is_null() || value.as_f64() <= wanted.as_f64(),
-                "pattern" => humantime::parse_rfc3339(value.as_str().unwrap_or_default()).is_ok(),
-                "required" => {
-                    let names = wanted.as_array().unwrap();
-                    names.iter().all(|name| value.get(name.as_str().unwrap()).is_some())
-                }
-                "additionalProperties" => {
-                    let known = &schema["properties"];
-                    for (name, member) in value.as_object().into_iter().flatten() {
-                        let at = format!("{at}.{name}");
-                        match (known.get(name), wanted) {
-                            (Some(known), _) => fit(root, known, member, &at)?,
-                            (None, Value::Bool(false)) => return Err(format!("{at} is unknown")),
-                            (None, others) => fit(root, others, member, &at)?,
-                        }
-                    }
-                    true
-                }
-                unknown => return Err(format!("{at}: keyword {unknown} is not checked")),
-            };
-            if !fits {
-                return Err(format!("{at}: {value} breaks {keyword} {wanted}"));
-            }
-        }
-        for (index, item) in value.as_array().into_iter().flatten().enumerate() {
-            fit(root, &schema["items"], item, &format!("{at}[{index}]"))?;
-        }
-        Ok(())
-    }
-
-    fn is_of(wanted: &Value, value: &Value) -> bool {
-        match wanted.as_str().unwrap() {
-            "object" => value.is_object(),
-            "array" => value.is_array(),
-            "string" => value.is_string(),
-            "boolean" => value.is_boolean(),
-            "integer" => value.is_u64(),
-            "number" => value.is_number(),
-            "null" => value.is_null(),
-            other => panic!("type {other} is not checked"),
-        }
+        fit(&serde_json::from_str(SCHEMA).unwrap(), document).unwrap();
     }
 
     #[test]
     fn a_status_with_everything_in_it_fits_the_schema() {
         let at = Moment::new(Duration::from_millis(1_234));
-        let mut status = Status::new("gateway", Tally::new(Moment::ZERO));
+        let mut status = Status::new("gateway", Tally::new(Moment::ZERO), History::default());
         let outage = status.tally.outage().unwrap();
         status.pid = Some(4711);
         status.next_attempt = Some(at);
+        status.drill = Some(Drill { fault: DrillFault::Hang, began: at });
         status.last_incident = Some(Outage { ended: Some(at), ..outage });
         status.last_exit = Some(LastExit { at, how: "signal 9".to_owned(), code: 137 });
         let detail = "timeout".to_owned();
@@ -300,16 +295,33 @@ pub(crate) mod tests {
         let answer =
             Answer { at, result: "timeout", detail, took, failures: 2, passed: Some(Moment::ZERO) };
         status.probes.insert("liveness", answer);
+        let (wall, ms) = (clock::wall(), Duration::from_millis(1));
+        let mut history = History::default();
+        history.add(wall, wall + ms * 4, ms * 3, ms);
+        status.history = history.into();
         let splay = Splay { seed: 0xabc, delay: Duration::from_millis(37_500) };
         let beginning = Beginning::default();
         let shared = Shared::continuing(Clock::start(), "gateway", &beginning, Some(splay));
         shared.publish(status);
         let problem = Some("the boot hook is gone".to_owned());
         shared.would_come_back(Comeback { problem, differs: false });
+        shared.set_forgets(Some("the disk is full".to_owned()));
+        let record = Incident { id: "20261126-1".to_owned(), ..Incident::default() };
+        shared.show_incidents(Some(Arc::new(record)), Arc::default());
         let document = serde_json::to_value(Report::new(&shared)).unwrap();
         assert_fits_schema(&document);
         let service = &document["services"][0];
+        assert_eq!(service["incident"]["id"], "20261126-1");
         assert_eq!(service["outage"]["cause"], "boot");
+        assert_eq!(service["drill"]["fault"], "hang");
+        assert_eq!(document["supervisor"]["forgets"], "the disk is full");
+        for window in ["24h", "7d", "30d"] {
+            let available = &service["availability"][window];
+            assert_eq!(
+                (available["ratio"].as_f64(), available["known_seconds"].as_f64()),
+                (Some(0.75), Some(0.004))
+            );
+        }
         assert_eq!(document["supervisor"]["start"], "first");
         assert_eq!(document["supervisor"]["boot_splay"]["delay_seconds"], 37.5);
         assert_eq!(document["supervisor"]["on_disk"]["valid"], false);
@@ -331,7 +343,7 @@ pub(crate) mod tests {
         ] {
             let mut document = document.clone();
             *document.pointer_mut(pointer).unwrap() = wrong;
-            assert!(fit(&schema, &schema, &document, "status").is_err(), "{pointer}");
+            assert!(fit(&schema, &document).is_err(), "{pointer}");
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) struct World {
     pub(super) main: Option<(Program, Incarnation)>,
     /// A signal to the tree was sent: one `Gone` is owed for this launch.
     pub(super) gone_owed: Option<Incarnation>,
+    /// A look at this launch was ordered and not answered; it is given up then.
+    pub(super) capturing: Option<(Incarnation, Moment)>,
     /// The port was asked about and not answered.
     pub(super) port_asked: Option<Incarnation>,
     /// Probes that were ordered, and neither answered nor given up.
@@ -131,6 +133,7 @@ impl World {
                     self.note_verdict(core, now, asked, verdict);
                 }
             }
+            Event::Captured(_) => self.capturing = None,
             Event::PortChecked { .. } => self.port_asked = None,
             Event::StopRequested => {
                 let again = self.stops > 0;
@@ -191,6 +194,7 @@ impl World {
     fn note_exit(&mut self, core: &Supervisor, now: Moment, exit: Exit) {
         let ended = self.main.take();
         self.probes.clear();
+        self.capturing = None;
         self.kill_from = match ended {
             Some((Program::BootHook, _)) if exit.is_success() && self.kill_from.is_none() => {
                 self.hook_done = true;
@@ -232,6 +236,7 @@ impl World {
             Action::Spawn { program, id, .. } => self.obey_spawn(core, now, program, id)?,
             Action::Signal { id, to, signal } => self.obey_signal(core, now, id, to, signal)?,
             Action::Probe { id, role, probe } => self.obey_probe(core, now, id, role, probe)?,
+            Action::Capture(id) => self.obey_capture(core, now, id)?,
             Action::CheckPort(id) => {
                 ensure(!self.served, "the port is suspected although the child served")?;
                 self.port_asked = Some(id);
@@ -291,6 +296,9 @@ impl World {
             Signal::Stop | Signal::Term if to == Target::Main => {
                 ensure(self.stop_told, "asked to end, and nobody was told why")?;
                 ensure(self.kill_from.is_none(), "asked to end twice")?;
+                let looked_at = self.capturing.is_some_and(|(_, until)| until > now);
+                ensure(!looked_at || self.stops > 0, "asked to end while it is looked at")?;
+                self.capturing = None;
                 let policy = &core.policy;
                 let healing = self.stops == 0;
                 let grace =
@@ -309,6 +317,21 @@ impl World {
                 ensure(child && !self.stop_told, "a signal passed on to who would not want it")?;
             }
         }
+        Ok(())
+    }
+
+    fn obey_capture(
+        &mut self,
+        core: &Supervisor,
+        now: Moment,
+        id: Incarnation,
+    ) -> Result<(), String> {
+        let timeout = core.policy.capture.ok_or("a capture that the policy does not know")?;
+        ensure(self.main == Some((Program::Child, id)), "a look at what does not run")?;
+        ensure(self.stops == 0, "a look while an operator waits")?;
+        ensure(self.stop_told && self.kill_from.is_none(), "a look at the wrong time")?;
+        self.capturing = Some((id, now + timeout + SECOND));
+        self.probes.clear();
         Ok(())
     }
 
@@ -492,6 +515,9 @@ impl World {
         for &Asked { id, role, probe, .. } in &self.probes {
             choices.extend(VERDICTS.map(|verdict| Event::Probed { id, role, probe, verdict }));
         }
+        if let Some((id, _)) = self.capturing {
+            choices.push(Event::Captured(id));
+        }
         if let Some(id) = self.port_asked {
             choices.push(Event::PortChecked { id, holder: PortHolder::NoStranger });
             choices.push(Event::PortChecked { id, holder: PortHolder::Stranger { pid: 7 } });
@@ -521,6 +547,7 @@ impl World {
         world.spawning = self.spawning.map(|(program, id)| (program, renumber(id)));
         world.main = self.main.map(|(program, id)| (program, renumber(id)));
         world.gone_owed = self.gone_owed.map(renumber);
+        world.capturing = self.capturing.map(|(id, until)| (renumber(id), rebase(until)));
         world.port_asked = self.port_asked.map(renumber);
         for asked in &mut world.probes {
             asked.id = renumber(asked.id);

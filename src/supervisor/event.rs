@@ -205,6 +205,8 @@ pub enum Event {
         /// What it says.
         verdict: Verdict,
     },
+    /// The capture command of this launch is over, however it ended.
+    Captured(Incarnation),
     /// Who holds the port after an attempt that never served.
     PortChecked {
         /// The launch after which it was asked.
@@ -255,6 +257,9 @@ pub enum Action {
         /// The number to answer with.
         probe: u32,
     },
+    /// Have a look taken at a child that hangs, before it is taken down; answered by `Captured`, at
+    /// the latest soon after the timeout of that.
+    Capture(Incarnation),
     /// Look who holds the probed port; answered by `PortChecked`.
     CheckPort(Incarnation),
     /// Tell it.
@@ -299,6 +304,11 @@ pub enum StopCause {
 }
 
 impl StopCause {
+    /// Whether the child still runs although it is of no use: only then there is something to see.
+    pub(super) const fn leaves_it_running(self) -> bool {
+        matches!(self, Self::NeverReady { .. } | Self::Unhealthy(_))
+    }
+
     /// The reason of the launch that follows.
     pub const fn reason(self) -> Reason {
         match self {

@@ -171,6 +171,7 @@ fn stale_news_changes_nothing(core: &Supervisor, world: &World, now: Moment) -> 
         Event::SpawnFailed { id, errno: Errno(2) },
         Event::Exited { id, exit: Exit::Code(0) },
         Event::Gone(id),
+        Event::Captured(id),
         Event::PortChecked { id, holder: PortHolder::Stranger { pid: 7 } },
     ];
     let asked = |id, role, probe| {
@@ -272,6 +273,9 @@ fn what_goes_well(core: &Supervisor, world: &World) -> Option<Event> {
     if let Some((_, id)) = world.spawning {
         return Some(Event::Spawned(id));
     }
+    if let Some((id, _)) = world.capturing {
+        return Some(Event::Captured(id));
+    }
     if let Some(id) = world.port_asked {
         return Some(Event::PortChecked { id, holder: PortHolder::NoStranger });
     }
@@ -354,6 +358,7 @@ fn rebased(core: &Supervisor, now: Moment) -> Supervisor {
         Phase::Stopping(stopping) => {
             renumber(&mut stopping.id);
             match &mut stopping.step {
+                Step::Capture { until } => *until = moment(*until),
                 Step::Main { kill_at } | Step::Rest { kill_at } => *kill_at = moment(*kill_at),
                 Step::Kill { again_at, unkillable_at, leave_at, .. } => {
                     *again_at = moment(*again_at);
@@ -392,6 +397,7 @@ const fn word(event: Event) -> &'static str {
         Event::Probed { verdict: Verdict::Pass, .. } => "probe passed",
         Event::Probed { verdict: Verdict::Fail(_), .. } => "probe failed",
         Event::Probed { verdict: Verdict::Inconclusive { .. }, .. } => "probe inconclusive",
+        Event::Captured(_) => "captured",
         Event::PortChecked { .. } => "port checked",
         Event::Suspended => "suspended",
         Event::SignalReceived(_) => "signal received",
@@ -422,7 +428,7 @@ impl Territory {
 }
 
 /// All that is walked.
-pub(super) static TERRITORIES: [Territory; 7] = [
+pub(super) static TERRITORIES: [Territory; 8] = [
     Territory::new("no probe, no hook", policies::bare, Punctuality::Punctual),
     Territory::new("hook, startup and liveness probe", policies::everyday, Punctuality::Punctual),
     Territory::new("exit rules, repair, budget", policies::ruled, Punctuality::Punctual),
@@ -430,6 +436,7 @@ pub(super) static TERRITORIES: [Territory; 7] = [
     Territory::new("readiness probe", policies::ready, Punctuality::Punctual),
     Territory::new("probes, late or suspended once", policies::sleepy, Punctuality::Sleepy(1)),
     Territory::new("hook, late or suspended twice", policies::dozing, Punctuality::Sleepy(2)),
+    Territory::new("probes, capture", policies::looked_at, Punctuality::Punctual),
 ];
 
 mod walks;

@@ -208,15 +208,7 @@ impl Supervisor {
                 (strict && !self.child_ran).then_some(Outcome::BootHookFailed)
             }
             (Program::Child, StopCause::Exited(exit)) => {
-                let ends = match self.policy.restart {
-                    RestartPolicy::Never => true,
-                    RestartPolicy::Always => self.rule(exit) == Some(ExitAction::Stop),
-                    RestartPolicy::OnFailure => match self.rule(exit) {
-                        Some(action) => action == ExitAction::Stop,
-                        None => exit.is_success(),
-                    },
-                };
-                ends.then_some(Outcome::ChildEnded(exit))
+                self.policy.ends_with(exit).then_some(Outcome::ChildEnded(exit))
             }
             (Program::Child, StopCause::NeverReady { .. } | StopCause::Unhealthy(_)) => ended
                 .exit
@@ -226,15 +218,10 @@ impl Supervisor {
         }
     }
 
-    fn rule(&self, exit: Exit) -> Option<ExitAction> {
-        let mut rules = self.policy.exit_rules.iter();
-        rules.find(|rule| rule.codes.contains(&exit.code())).map(|rule| rule.action)
-    }
-
     /// Why the next attempt goes at the slow pace, if it does.
     fn slow(&mut self, ended: Stopping) -> Option<Slow> {
         match ended.cause {
-            StopCause::Exited(exit) => match self.rule(exit) {
+            StopCause::Exited(exit) => match self.policy.rule(exit) {
                 Some(ExitAction::Slow) => Some(Slow::ExitRule),
                 Some(ExitAction::RepairOnce) if self.policy.repair.is_none() => {
                     Some(Slow::ExitRule)

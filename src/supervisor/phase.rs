@@ -101,6 +101,11 @@ impl Stopping {
 /// How far taking down has come.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Step {
+    /// It is being looked at by the capture command; nobody has been asked to end.
+    Capture {
+        /// No longer than until then.
+        until: Moment,
+    },
     /// The main process was asked to end.
     Main {
         /// SIGKILL for all then.
@@ -167,6 +172,7 @@ impl Phase {
 impl Step {
     fn deadline(self) -> Option<Moment> {
         match self {
+            Self::Capture { until } => Some(until),
             Self::Main { kill_at } | Self::Rest { kill_at } => Some(kill_at),
             Self::Kill { again_at, unkillable_at, leave_at, .. } => {
                 earliest([Some(again_at), unkillable_at, leave_at])

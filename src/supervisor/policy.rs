@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::words::Program;
+use super::event::Exit;
+use super::words::{DrillFault, Program};
 
 /// All that the state machine knows about the configuration.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -30,6 +31,8 @@ pub struct Policy {
     pub stop_timeout: Duration,
     /// The same for a child that is being healed.
     pub unhealthy_stop_timeout: Duration,
+    /// How long `capture` may look at a child that is to be healed before it is asked to end.
+    pub capture: Option<Duration>,
     /// Whether an exit is followed by another launch.
     pub restart: RestartPolicy,
     /// What particular exit codes mean; the first match holds.
@@ -47,6 +50,38 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Why this fault would end the run instead of being healed, if so; the budget has so many
+    /// restarts left.
+    pub fn would_end(&self, fault: DrillFault, restarts_left: Option<u32>) -> Option<&'static str> {
+        if self.restart == RestartPolicy::Never {
+            Some("restart = \"never\"")
+        } else if fault == DrillFault::Killed && self.ends_with(Exit::Signal(9)) {
+            Some("its code 137 has an on_exit rule with action = \"stop\"")
+        } else if self.budget.is_some_and(|budget| budget.exit) && restarts_left == Some(0) {
+            Some("its restarts are spent, and on_exhausted = \"exit\"")
+        } else {
+            None
+        }
+    }
+
+    /// Whether the run ends with a child that ends like this by itself.
+    pub(super) fn ends_with(&self, exit: Exit) -> bool {
+        match self.restart {
+            RestartPolicy::Never => true,
+            RestartPolicy::Always => self.rule(exit) == Some(ExitAction::Stop),
+            RestartPolicy::OnFailure => match self.rule(exit) {
+                Some(action) => action == ExitAction::Stop,
+                None => exit.is_success(),
+            },
+        }
+    }
+
+    /// What the first rule for this exit says.
+    pub(super) fn rule(&self, exit: Exit) -> Option<ExitAction> {
+        let mut rules = self.exit_rules.iter();
+        rules.find(|rule| rule.codes.contains(&exit.code())).map(|rule| rule.action)
+    }
+
     /// How long `program` may take, for those that must end by themselves.
     pub(super) fn patience_with(&self, program: Program) -> Duration {
         let timeout = match program {

@@ -138,6 +138,9 @@ pub(super) fn longest_span(core: &Supervisor) -> Duration {
         Phase::Healthy { .. } => rounds([policy.liveness, policy.readiness])
             .unwrap_or(policy.settle.max(policy.stable_after)),
         Phase::Stopping(Stopping { step: Step::Kill { .. }, .. }) => second * 5,
+        Phase::Stopping(Stopping { step: Step::Capture { .. }, .. }) => {
+            policy.capture.unwrap_or_default() + second
+        }
         Phase::Stopping(_) => policy.stop_timeout.max(policy.unhealthy_stop_timeout),
         Phase::BackingOff { slow: Some(_), .. } => policy.slow_retry,
         Phase::BackingOff { slow: None, .. } => {

@@ -254,6 +254,7 @@ impl Simulation {
                 self.obey_signal(id, to, signal);
             }
             Action::Probe { id, role, probe } => self.answer(id, role, probe),
+            Action::Capture(id) => self.look(id),
             Action::CheckPort(id) => {
                 let holder = self.port_holder();
                 self.news(Duration::ZERO, Event::PortChecked { id, holder });
@@ -262,6 +263,15 @@ impl Simulation {
             Action::Report(_) | Action::Finish(_) => {}
         }
         Ok(())
+    }
+
+    /// The capture command ends in time, at its timeout, or is never heard of again.
+    fn look(&mut self, id: Incarnation) {
+        let timeout = self.core.policy.capture.unwrap_or_default();
+        let takes = self.chance.within(timeout * 2).min(timeout);
+        if self.weather == Weather::Benign || !self.chance.one_in(8) {
+            self.news(takes, Event::Captured(id));
+        }
     }
 
     fn port_holder(&mut self) -> PortHolder {
@@ -503,7 +513,7 @@ fn a_policy(chance: &mut Chance) -> Policy {
     let policy = defaults();
     let probe = policy.liveness.expect("the defaults probe");
     let other = |liveness| Policy { liveness: Some(liveness), ..defaults() };
-    match chance.below(6) {
+    match chance.below(7) {
         0 => other(ProbePolicy { period: secs(1), timeout: secs(1), ..probe }),
         1 => Policy {
             readiness: Some(ProbePolicy { success_threshold: 2, ..probe }),
@@ -516,6 +526,7 @@ fn a_policy(chance: &mut Chance) -> Policy {
             ..policy
         },
         3 => Policy { startup: None, liveness: None, ..policy },
+        4 => Policy { capture: Some(secs(10)), ..policy },
         _ => policy,
     }
 }
@@ -531,7 +542,8 @@ fn heals_within(policy: &Policy) -> Duration {
     let hook = policy.hook.map_or(Duration::ZERO, |hook| hook.timeout);
     let found_out = hang.max(never_up).max(hook);
     // SIGKILL is sent again every 5 s; what was stuck in the kernel takes 90 s.
-    let down = policy.unhealthy_stop_timeout + secs(5) + secs(90);
+    let captured = policy.capture.map_or(Duration::ZERO, |timeout| timeout + secs(1));
+    let down = captured + policy.unhealthy_stop_timeout + secs(5) + secs(90);
     let longest = policy.delays.iter().max().copied().unwrap_or_default();
     let backoff = longest + longest * policy.jitter_permille / 1000;
     let start = secs(30);

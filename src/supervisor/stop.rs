@@ -1,4 +1,5 @@
 //! Taking a tree down: the main process first, then the rest, then SIGKILL until nothing is left.
+//! One that hangs may be looked at before.
 
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use super::{Intent, Supervisor, Turn};
 
 /// What the main process leaves gets so long to end by itself.
 const REST_GRACE: Duration = Duration::from_secs(1);
+/// A capture command that has not ended so long after its timeout is not waited for.
+const CAPTURE_LOST_AFTER: Duration = Duration::from_secs(1);
 /// SIGKILL is repeated so often.
 const KILL_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// A tree that survives SIGKILL for so long is called unkillable.
@@ -54,8 +57,13 @@ impl Supervisor {
     /// A stop order while the tree is being taken down anyway: never later than it would be.
     fn hasten(&mut self, turn: &mut Turn, stopping: Stopping) {
         let step = match stopping.step {
-            Step::Main { .. } | Step::Rest { .. } if self.intent == Intent::StopNow => {
+            Step::Capture { .. } | Step::Main { .. } | Step::Rest { .. }
+                if self.intent == Intent::StopNow =>
+            {
                 return self.escalate(turn, stopping);
+            }
+            Step::Capture { .. } => {
+                return self.ask_main(turn, Stopping { cause: StopCause::Asked, ..stopping });
             }
             Step::Main { kill_at } => {
                 Step::Main { kill_at: kill_at.min(turn.now + self.policy.stop_timeout) }
@@ -81,19 +89,51 @@ impl Supervisor {
         served: bool,
     ) {
         turn.report(Fact::StopStarted { id, cause });
-        let timeout = if cause == StopCause::Asked {
+        let step = Step::Main { kill_at: turn.now };
+        let stopping = Stopping::new(id, program, cause, served, step);
+        match self.policy.capture.filter(|_| cause.leaves_it_running()) {
+            _ if self.intent == Intent::StopNow => self.escalate(turn, stopping),
+            Some(timeout) => {
+                turn.order(Action::Capture(id));
+                let step = Step::Capture { until: turn.now + timeout + CAPTURE_LOST_AFTER };
+                self.phase = Phase::Stopping(Stopping { step, ..stopping });
+            }
+            None => self.ask_main(turn, stopping),
+        }
+    }
+
+    /// The main process is asked to end.
+    fn ask_main(&mut self, turn: &mut Turn, stopping: Stopping) {
+        let timeout = if stopping.cause == StopCause::Asked {
             self.policy.stop_timeout
         } else {
             self.policy.unhealthy_stop_timeout
         };
+        let child = stopping.program == Program::Child;
+        let signal = if child { Signal::Stop } else { Signal::Term };
+        turn.order(Action::Signal { id: stopping.id, to: Target::Main, signal });
         let step = Step::Main { kill_at: turn.now + timeout };
-        let stopping = Stopping::new(id, program, cause, served, step);
-        if self.intent == Intent::StopNow {
-            return self.escalate(turn, stopping);
+        self.phase = Phase::Stopping(Stopping { step, ..stopping });
+    }
+
+    // Stopping(Capture) => Stopping(Main)
+    pub(super) fn captured(&mut self, turn: &mut Turn, id: Incarnation) {
+        match self.phase {
+            Phase::Stopping(stopping @ Stopping { step: Step::Capture { .. }, .. })
+                if stopping.id == id =>
+            {
+                self.ask_main(turn, stopping);
+            }
+            Phase::Idle
+            | Phase::Sweeping { .. }
+            | Phase::Spawning { .. }
+            | Phase::Booting { .. }
+            | Phase::Starting { .. }
+            | Phase::Healthy { .. }
+            | Phase::Stopping(_)
+            | Phase::BackingOff { .. }
+            | Phase::Finished => turn.report(Fact::StaleEvent),
         }
-        let signal = if program == Program::Child { Signal::Stop } else { Signal::Term };
-        turn.order(Action::Signal { id, to: Target::Main, signal });
-        self.phase = Phase::Stopping(stopping);
     }
 
     /// Takes down, without grace, what a program left that was never meant to leave anything.
@@ -148,14 +188,20 @@ impl Supervisor {
         }
     }
 
-    // Stopping(Main) => Stopping(Rest)
+    // Stopping(Capture | Main) => Stopping(Rest)
     fn exited_while_stopping(&mut self, turn: &mut Turn, mut stopping: Stopping, exit: Exit) {
         stopping.exit = Some(exit);
+        let expected = !matches!(stopping.step, Step::Capture { .. });
         if stopping.program == Program::Child {
             self.last_exit = Some(exit);
-            turn.report(Fact::Exited { id: stopping.id, exit, expected: true });
+            turn.report(Fact::Exited { id: stopping.id, exit, expected });
         }
-        if let Step::Main { kill_at } = stopping.step {
+        let kill_at = match stopping.step {
+            Step::Main { kill_at } => Some(kill_at),
+            Step::Capture { .. } => Some(turn.now + self.policy.unhealthy_stop_timeout),
+            Step::Rest { .. } | Step::Kill { .. } => None,
+        };
+        if let Some(kill_at) = kill_at {
             stopping.step = Step::Rest { kill_at: kill_at.min(turn.now + REST_GRACE) };
             let (id, to, signal) = (stopping.id, Target::Tree, Signal::Term);
             turn.order(Action::Signal { id, to, signal });
@@ -165,10 +211,11 @@ impl Supervisor {
 
     pub(super) fn tick_stopping(&mut self, turn: &mut Turn, stopping: Stopping) {
         match stopping.step {
+            Step::Capture { until } if until <= turn.now => self.ask_main(turn, stopping),
             Step::Main { kill_at } | Step::Rest { kill_at } if kill_at <= turn.now => {
                 self.escalate(turn, stopping);
             }
-            Step::Main { .. } | Step::Rest { .. } => {}
+            Step::Capture { .. } | Step::Main { .. } | Step::Rest { .. } => {}
             Step::Kill { leave_at: Some(leave_at), .. } if leave_at <= turn.now => {
                 self.finish(turn, Outcome::Asked { killed: true, left: true });
             }
@@ -200,7 +247,7 @@ impl Supervisor {
             again_at: turn.now + KILL_AGAIN_AFTER,
             unkillable_at: Some(turn.now + UNKILLABLE_AFTER),
             leave_at: (self.intent != Intent::Run).then(|| turn.now + LEAVE_AFTER),
-            main_killed: matches!(stopping.step, Step::Main { .. }),
+            main_killed: matches!(stopping.step, Step::Capture { .. } | Step::Main { .. }),
         };
         self.phase = Phase::Stopping(Stopping { step, ..stopping });
     }

@@ -41,6 +41,7 @@ pub(super) fn defaults() -> Policy {
     Policy {
         hook: Some(HookPolicy { timeout: secs(300), exit_on_failure: false }),
         first_delay: Duration::ZERO,
+        capture: None,
         repair: None,
         startup: Some(ProbePolicy { period: Duration::from_millis(500), ..probe }),
         startup_timeout: secs(600),

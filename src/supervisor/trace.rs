@@ -33,6 +33,7 @@ pub(super) fn happened(event: Event) -> String {
         Event::Exited { id, exit } => format!("exited {id} {exit}"),
         Event::Gone(id) => format!("tree gone {id}"),
         Event::Probed { role, verdict, .. } => format!("{role}: {verdict}"),
+        Event::Captured(id) => format!("captured {id}"),
         Event::PortChecked { holder, .. } => held(holder),
         Event::Suspended => "suspended".to_owned(),
         Event::SignalReceived(signal) => format!("signal {signal}"),
@@ -61,6 +62,7 @@ fn order(action: &Action) -> String {
         }
         Action::Signal { id, to, signal } => format!("send {signal} to {to} {id}"),
         Action::Probe { role, .. } => format!("probe {role}"),
+        Action::Capture(id) => format!("capture {id}"),
         Action::CheckPort(_) => "check port".to_owned(),
         Action::Report(fact) => told(fact),
         Action::Finish(outcome) => format!("finish with {}", outcome.exit_code()),

@@ -6,27 +6,27 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::http::{self, free_port};
-use crate::support::{Config, REKINDLE, Rekindle, World, port_answers, wait_until};
+use crate::support::http::free_port;
+use crate::support::{Config, REKINDLE, Rekindle, Stopwatch, World, port_answers, wait_until};
 
 /// A drill of a few scenarios takes this long at most, on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What a drill has said, and its exit code.
-struct Told {
-    code: i32,
-    text: String,
-    errors: String,
+pub(crate) struct Told {
+    pub(crate) code: i32,
+    pub(crate) text: String,
+    pub(crate) errors: String,
 }
 
 /// `rekindle drill` with these arguments, running; its scratch directory is in the world's own.
-fn start<'w>(world: &'w World, arguments: &[&str]) -> Rekindle<'w> {
+pub(crate) fn start<'w>(world: &'w World, arguments: &[&str]) -> Rekindle<'w> {
     let mut command = world.command(REKINDLE);
     command.arg("drill").args(arguments).env("TMPDIR", world.path(""));
     world.start(command)
 }
 
-fn drill(world: &World, arguments: &[&str]) -> Told {
+pub(crate) fn drill(world: &World, arguments: &[&str]) -> Told {
     let mut drill = start(world, arguments);
     let code = drill.exits_within(PATIENCE).expect("the drill comes to its end");
     let text = String::from_utf8(drill.output()).expect("it speaks UTF-8");
@@ -34,7 +34,7 @@ fn drill(world: &World, arguments: &[&str]) -> Told {
 }
 
 /// The names of the scratch directories that are left.
-fn scratch(world: &World) -> Vec<String> {
+pub(crate) fn scratch(world: &World) -> Vec<String> {
     let entries = fs::read_dir(world.path("")).expect("the world's directory");
     let names = entries.map(|entry| entry.expect("an entry").file_name());
     let names = names.map(|name| name.to_string_lossy().into_owned());
@@ -58,7 +58,7 @@ fn passes(scenarios: &[&str], options: &[&str]) -> Vec<Value> {
 }
 
 /// A mark, in seconds from the fault on.
-fn mark(scenario: &Value, name: &str) -> f64 {
+pub(crate) fn mark(scenario: &Value, name: &str) -> f64 {
     let mark = scenario["marks"][name].as_f64();
     mark.unwrap_or_else(|| panic!("{} has no mark {name}: {scenario:#}", scenario["name"]))
 }
@@ -231,104 +231,42 @@ fn an_ordinary_user_drills_too() {
 }
 
 #[test]
-fn a_signal_to_the_drill_ends_all_of_it() {
+fn a_signal_to_the_drill_ends_all_of_it_and_tells_what_was_measured() {
+    for (signal, options) in [
+        (Signal::TERM, &["--scenario", "killed,wrong-health-url"][..]),
+        (Signal::INT, &["--scenario", "killed,wrong-health-url", "--own-tree"]),
+    ] {
+        let world = World::new();
+        let mut drill = start(&world, options);
+        wait_until("the second one is played, and its gateway runs", || {
+            let scratch = scratch(&world);
+            let second =
+                scratch.first().map(|name| world.path(&format!("{name}/1-wrong-health-url")));
+            second.is_some_and(|path| path.exists())
+                && !world.processes_like("demo-gateway --port").is_empty()
+        });
+        drill.signal(signal);
+        let told = Stopwatch::start();
+        assert_eq!(drill.wait_exit(), 130, "{}", drill.log());
+        assert!(told.elapsed() < Duration::from_secs(10), "what it waits for is given up");
+        assert_eq!(world.processes(), [0; 0]);
+        assert_eq!(scratch(&world), [""; 0]);
+        let text = String::from_utf8(drill.output()).expect("UTF-8");
+        let line = "interrupted: 1 of 2 were not done\n1 of 1 passed";
+        assert!(text.contains(line) && text.contains("healed"), "{text}");
+    }
+}
+
+#[test]
+fn what_is_wrongly_asked_for_is_refused_with_what_there_is() {
     let world = World::new();
-    let mut drill = start(&world, &["--scenario", "wrong-health-url"]);
-    wait_until("the gateway runs", || !world.processes_like("demo-gateway --port").is_empty());
-    drill.signal(Signal::TERM);
-    assert_eq!(drill.wait_exit(), 143);
-    wait_until("nothing runs", || world.processes().is_empty());
-}
-
-/// A healthy supervised gateway that may be drilled where it runs.
-fn running<'w>(world: &'w World, config: &Config) -> (Rekindle<'w>, Value) {
-    let rekindle = world.run(config);
-    rekindle.wait("it is healthy, and that has lasted", || {
-        let service = &rekindle.status()["services"][0];
-        service["state"] == "healthy" && service["outage"].is_null()
-    });
-    let child = rekindle.status()["services"][0]["pid"].clone();
-    (rekindle, child)
-}
-
-#[test]
-fn a_running_service_is_broken_and_healed_on_order_and_that_is_no_incident() {
-    let (world, port) = (World::new(), free_port());
-    let (rekindle, _) = running(&world, &Config::demo(port).supervisor("drills = true"));
-
-    let told = drill(&world, &["--live", "it", "--yes", "--output", "json"]);
-    assert_eq!(told.code, 0, "{}{}{}", told.text, told.errors, rekindle.story());
-    let document: Value = serde_json::from_str(&told.text).expect("a document");
-    assert_eq!(document["done_in"], "running_service");
-    let [killed, hang] = &document["scenarios"].as_array().expect("a list")[..] else {
-        panic!("two can be done to a running service: {}", told.text)
-    };
-    assert_eq!((&killed["name"], &hang["name"]), (&"killed".into(), &"hang".into()));
-    assert!(mark(hang, "first_failed_probe") <= mark(hang, "detected"));
-
-    assert_eq!(rekindle.count("rekindle_drills_total", "result=\"success\""), 2);
-    assert_eq!(rekindle.count("rekindle_drills_total", ""), 2);
-    assert_eq!(rekindle.count("rekindle_drill_active", ""), 0);
-    assert_eq!(rekindle.count("rekindle_last_drill_success", ""), 1);
-    assert_eq!(rekindle.count("rekindle_incidents_total", ""), 0);
-    assert_eq!((rekindle.restarts("signal"), rekindle.restarts("probe_failed")), (1, 1));
-    assert!(rekindle.status()["services"][0]["last_incident"].is_null());
-    assert_eq!(rekindle.status()["services"][0]["counts"]["incidents"], 0);
-}
-
-#[test]
-fn a_running_service_is_not_broken_unless_its_configuration_and_somebody_say_so() {
-    let (world, port) = (World::new(), free_port());
-    let (rekindle, child) = running(&world, &Config::demo(port));
-
-    let told = drill(&world, &["--live", "it", "--yes", "--scenario", "killed"]);
-    assert_eq!(told.code, 1, "{}", told.text);
-    assert!(told.text.contains("drills are not allowed: set drills = true"), "{}", told.text);
-
-    let told = drill(&world, &["--live", "it"]);
-    assert_eq!(told.code, 2, "{}", told.text);
-    assert!(told.errors.contains("nobody was asked"), "{}", told.errors);
-
-    let told = drill(&world, &["--live", "it", "--yes", "--scenario", "power-cycle"]);
+    let told = drill(&world, &["--scenario", "crash,carsh", "--scenario", "hnag"]);
     assert_eq!(told.code, 2, "{}", told.errors);
+    let list = "there is no scenario carsh, hnag; there are crash, killed, exit,";
+    assert!(told.errors.contains(list), "{}", told.errors);
 
-    assert_eq!(rekindle.status()["services"][0]["pid"], child);
-    assert_eq!(rekindle.all_restarts(), 0);
-}
-
-#[test]
-fn orders_come_through_the_control_socket_one_at_a_time_and_never_through_the_port() {
-    let (world, port, listen) = (World::new(), free_port(), free_port());
-    let config = Config::demo(port).supervisor("drills = true").listen(listen);
-    let (rekindle, child) = running(&world, &config);
-    let order = |path: &str| {
-        let answer = http::post_unix(&world.path("run/control.sock"), path).expect("an answer");
-        (answer.status, answer.body)
-    };
-
-    let status = http::request(listen, "POST", "/drill?killed").expect("an answer").status;
-    assert_eq!(status, 404);
-    assert_eq!(order("/drill?reboot").0, 400);
-    assert_eq!(order("/drill").0, 400);
-    assert_eq!(rekindle.get("/drill?killed").expect("an answer").status, 404, "only POST");
-    assert_eq!(rekindle.status()["services"][0]["pid"], child);
-
-    assert_eq!(order("/drill?hang").0, 202);
-    rekindle.wait("the drill is on", || rekindle.count("rekindle_drill_active", "") == 1);
-    assert_eq!(order("/drill?killed"), (409, "another drill is not over\n".to_owned()));
-    rekindle.wait("it is over", || rekindle.count("rekindle_drill_active", "") == 0);
-    assert_eq!(rekindle.all_restarts(), 1);
-}
-
-#[test]
-fn a_hang_that_nobody_would_notice_is_not_made() {
-    let world = World::new();
-    let config = Config::script("exec sleep 1000").supervisor("drills = true");
-    let (rekindle, _) = running(&world, &config);
-    let answer = http::post_unix(&world.path("run/control.sock"), "/drill?hang").expect("answer");
-    assert_eq!(
-        (answer.status, &*answer.body),
-        (409, "nobody would notice a hang: there is no liveness probe\n")
-    );
-    assert_eq!(rekindle.all_restarts(), 0);
+    let told = drill(&world, &["--rto", "0s", "--scenario", "crash"]);
+    assert_eq!(told.code, 2, "{}", told.errors);
+    assert!(told.errors.contains("it leaves no time to recover"), "{}", told.errors);
+    assert_eq!(scratch(&world), [""; 0]);
 }

@@ -1,6 +1,7 @@
 //! A child that is alive but does not answer is healed.
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::crash::served_by;
 use crate::support::http::free_port;
@@ -52,4 +53,43 @@ fn healed(rekindle: &Rekindle<'_>, port: u16, first: i32) {
     assert!(!processes::is_alive(first));
     assert_eq!(rekindle.all_restarts(), 1);
     assert!(rekindle.count("rekindle_service_transitions_total", "to=\"degraded\"") == 1);
+}
+
+/// A gateway that hangs soon, whose supervisor looks at it with a script.
+fn looked_at(world: &World, port: u16, script: &str) -> Config {
+    let capture = world.write("capture.sh", script);
+    Config::demo(port)
+        .with(&format!("capture = [\"/bin/sh\", \"{capture}\"]"))
+        .with("capture_timeout = \"1s\"")
+}
+
+#[test]
+fn a_child_that_hangs_is_looked_at_while_it_still_runs() {
+    let (world, port) = (World::new(), free_port());
+    let script = "kill -0 $REKINDLE_PID && echo saw $REKINDLE_PID";
+    let rekindle = world.run(&looked_at(&world, port, script));
+    let first = served_by(&rekindle, port);
+
+    get(port, "/fault?mode=hang").expect("the demo gateway takes the order");
+
+    healed(&rekindle, port, first);
+    rekindle.wait("it is recorded", || !world.lines("state/incidents.jsonl").is_empty());
+    let record: Value =
+        serde_json::from_str(&world.lines("state/incidents.jsonl")[0]).expect("JSON");
+    assert_eq!(record["capture"]["output"], format!("saw {first}\n"), "{record}");
+    assert!(rekindle.said(&["the capture command ended with code 0"]), "{}", rekindle.story());
+}
+
+#[test]
+fn a_look_that_takes_too_long_is_given_up_with_all_that_it_started() {
+    let (world, port) = (World::new(), free_port());
+    let script = "setsid sleep 1000 & sleep 1000";
+    let rekindle = world.run(&looked_at(&world, port, script));
+    let first = served_by(&rekindle, port);
+
+    get(port, "/fault?mode=hang").expect("the demo gateway takes the order");
+
+    healed(&rekindle, port, first);
+    assert!(rekindle.said(&["the capture command ended with timeout"]), "{}", rekindle.story());
+    assert_eq!(world.processes_like("sleep 1000"), Vec::<i32>::new());
 }

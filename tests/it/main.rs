@@ -1,5 +1,6 @@
 //! How Rekindle behaves with real processes, sockets and files: one module per behaviour.
 
+mod announce;
 mod answers;
 mod cli;
 mod comeback;
@@ -12,7 +13,9 @@ mod faults;
 mod handover;
 mod hang;
 mod hook;
+mod incidents;
 mod listen;
+mod live_drill;
 mod notify;
 mod output;
 mod pid1;

@@ -96,13 +96,14 @@ fn a_panic_on_any_helper_thread_is_told_and_its_work_goes_on() {
         ("stdout", "stdout"),
         ("stderr", "stderr"),
         ("state", "state"),
+        ("incidents", "incidents"),
     ] {
         survives(place, thread);
     }
     let row = Fault {
         part: Part::Ours,
         fault: "a helper thread panics",
-        injected: "a planted panic where it reads the child, answers a request, writes stdout, stderr or the state directory",
+        injected: "a planted panic where it reads the child, answers a request, writes stdout, stderr, the state directory or an incident",
         outcome: "it is logged and counted, the thread starts again and loses nothing that came later; the child is not touched",
     };
     row.did_no_harm(this_test!());
@@ -122,8 +123,8 @@ fn survives(place: &str, thread: &str) {
     if place == "request" {
         rekindle.wait("a request is struck", || rekindle.get("/livez").is_err());
     }
-    if place == "state" {
-        // It has something to write only at a launch.
+    if ["state", "incidents"].contains(&place) {
+        // It has something to write only at a crash.
         get(port, "/fault?mode=crash").expect("the demo gateway takes the order");
         rekindle.wait_restarts("signal", 1);
     }
@@ -134,11 +135,12 @@ fn survives(place: &str, thread: &str) {
     let (said, told) = (rekindle.output().len(), rekindle.lines_with("err").len());
     rekindle.wait("stdout goes on", || rekindle.output().len() > said + 40);
     rekindle.wait("stderr goes on", || rekindle.lines_with("err").len() > told + 10);
-    if place == "state" {
+    if ["state", "incidents"].contains(&place) {
         get(port, "/fault?mode=crash").expect("the demo gateway takes the order");
         rekindle.wait_restarts("signal", 2);
         let next = served_by(&rekindle, port).to_string();
         rekindle.wait("the launch is recorded", || world.read("state/instance").contains(&next));
+        rekindle.wait("so is what broke", || !world.read("state/incidents.jsonl").is_empty());
     } else {
         assert_eq!(child, served_by(&rekindle, port), "{place}");
         assert_eq!(rekindle.all_restarts(), 0, "{place}");

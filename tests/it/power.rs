@@ -187,6 +187,8 @@ fn garbage_of_any_kind_costs_what_was_counted_and_never_the_start() {
         rekindle.wait_said(&[WARN, "state.json ", said]);
         rekindle.wait_said(&[WARN, "state.json.old ", said]);
         assert_eq!(rekindle.status()["supervisor"]["start"], "crash", "there was an earlier run");
+        rekindle.wait_said(&["how the last run ended is not known, its record could not be read"]);
+        assert!(!rekindle.said(&["the last run was killed"]), "nobody knows that");
         wait_written(&world, |state| state["ending"] == "running");
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod http;
 pub(crate) mod lateness;
 pub(crate) mod processes;
 pub(crate) mod rekindle;
+pub(crate) mod schema;
 pub(crate) mod seeded;
 pub(crate) mod stub;
 pub(crate) mod time;

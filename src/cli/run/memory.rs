@@ -62,7 +62,8 @@ impl Memory {
         let beginning = begin(&found, &host(house, boot_id.clone()));
         house.metrics.restore(&beginning.kept);
         let Beginning { start, gap, since_boot, .. } = beginning;
-        let began = Remembering::Began { start, gap, since_boot };
+        let legible = found != Found::Unreadable;
+        let began = Remembering::Began { start, legible, gap, since_boot };
         house.teller.note(&Note::Remembering(began));
         let run = random_name();
         let splay = splay(house, mark, start, [boot_id.as_deref().unwrap_or_default(), &run]);
@@ -102,7 +103,12 @@ impl Memory {
 
 /// Has written down that nothing is left; to be waited for.
 pub(super) fn has_stopped(keeper: &Keeper) -> impl Future<Output = ()> + use<> {
-    wait_for(keeper.has_come_to(Ending::Stopped), END_PATIENCE)
+    wait_for_the_end(keeper.has_come_to(Ending::Stopped))
+}
+
+/// What is written at our end; to be waited for, not for long.
+pub(super) fn wait_for_the_end(written: Option<Written>) -> impl Future<Output = ()> {
+    wait_for(written, END_PATIENCE)
 }
 
 async fn wait_for(written: Option<Written>, patience: Duration) {

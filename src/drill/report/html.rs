@@ -4,9 +4,10 @@ use std::cmp::Reverse;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use super::{Outcome, Report, escaped, span};
+use super::{Outcome, Report, span};
 use crate::drill::{Band, Verdict};
 use crate::supervisor::State;
+use crate::text::escaped;
 
 /// The pictures' width in their own units; all have the same, each has its own scale.
 const WIDTH: f64 = 800.0;
@@ -23,10 +24,11 @@ pub(super) fn write(report: &Report, html: &mut String) -> fmt::Result {
         html,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>Rekindle drill</title>\n\
-         <style>\n{}</style>\n<h1>Drill: {}</h1>\n<p>{}<br>Done {}, seed {}.</p>\n\
+         <style>\n{}</style>\n<h1>Drill: {}</h1>\n<p>{}{}<br>Done {}, seed {}.</p>\n\
          <table>\n<tr><th>Scenario<th>Stands for<th>Detected after<th>Recovered after<th>Verdict\n",
         include_str!("page.css"),
         if report.has_passed() { "passed" } else { "failed" },
+        report.interruption().map_or_else(String::new, |line| line + "<br>"),
         escaped(&report.summary()),
         escaped(&report.place()),
         report.seed,

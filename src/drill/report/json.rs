@@ -11,6 +11,7 @@ use crate::drill::Verdict;
 pub(super) fn write(report: &Report, text: &mut String) -> fmt::Result {
     let document = json!({
         "passed": report.has_passed(),
+        "not_done": report.undone,
         "seed": report.seed,
         "objective_seconds": report.objective.map(seconds),
         "done_in": match report.arena {

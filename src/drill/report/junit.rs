@@ -2,16 +2,19 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Report, escaped};
+use super::Report;
 use crate::drill::Verdict;
+use crate::text::escaped;
 
 pub(super) fn write(report: &Report, xml: &mut String) -> fmt::Result {
-    let (all, failed, skipped) = (report.outcomes.len(), report.failed(), report.skipped());
+    let errors = usize::from(report.is_interrupted());
+    let (all, failed, skipped) =
+        (report.outcomes.len() + errors, report.failed(), report.skipped());
     writeln!(
         xml,
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <testsuites>\n<testsuite name=\"rekindle drill\" tests=\"{all}\" failures=\"{failed}\" \
-         errors=\"0\" skipped=\"{skipped}\">"
+         errors=\"{errors}\" skipped=\"{skipped}\">"
     )?;
     for outcome in &report.outcomes {
         let name = escaped(&outcome.title());
@@ -23,6 +26,12 @@ pub(super) fn write(report: &Report, xml: &mut String) -> fmt::Result {
             Verdict::Failed(_) => writeln!(xml, "><failure message=\"{remarks}\"/></testcase>")?,
             Verdict::Skipped(_) => writeln!(xml, "><skipped message=\"{remarks}\"/></testcase>")?,
         }
+    }
+    if let Some(why) = report.interruption() {
+        writeln!(
+            xml,
+            "<testcase classname=\"drill\" name=\"interrupted\"><error message=\"{why}\"/></testcase>"
+        )?;
     }
     writeln!(xml, "</testsuite>\n</testsuites>")
 }

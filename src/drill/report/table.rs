@@ -18,5 +18,6 @@ pub(super) fn write(report: &Report, text: &mut String) -> fmt::Result {
         }
     }
     let (summary, place) = (report.summary(), report.place());
-    writeln!(text, "\n{summary}\ndone {place}, seed {}", report.seed)
+    let interruption = report.interruption().map_or_else(String::new, |line| line + "\n");
+    writeln!(text, "\n{interruption}{summary}\ndone {place}, seed {}", report.seed)
 }

@@ -58,6 +58,7 @@ fn report() -> Report {
             outcome("clock-1970", Verdict::Skipped("it is <not> possible here".to_owned())),
             outcome("wrong-health-url", Verdict::Passed),
         ],
+        undone: 0,
     }
 }
 
@@ -95,6 +96,18 @@ fn one_failure_fails_the_whole_drill() {
 }
 
 #[test]
-fn foreign_text_cannot_break_out() {
-    assert_eq!(escaped("<a b=\"c\">&\u{0}"), "&lt;a b=&quot;c&quot;&gt;&amp; ");
+fn one_that_was_interrupted_has_not_passed_and_says_so_in_every_form() {
+    let mut report = report();
+    report.outcomes.retain(|outcome| outcome.verdict == Verdict::Passed);
+    report.undone = 3;
+    assert!(!report.has_passed());
+    for (format, said) in [
+        (Format::Table, "\ninterrupted: 3 of 5 were not done\n2 of 2 passed"),
+        (Format::Json, "\"not_done\": 3"),
+        (Format::Junit, "<error message=\"interrupted: 3 of 5 were not done\"/>"),
+        (Format::Html, "<p>interrupted: 3 of 5 were not done<br>2 of 2 passed"),
+    ] {
+        let text = report.written(format);
+        assert!(text.contains(said), "{text}");
+    }
 }

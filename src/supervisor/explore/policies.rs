@@ -29,6 +29,7 @@ pub(super) fn bare() -> Policy {
         max_doubt: secs(3),
         stop_timeout: secs(3),
         unhealthy_stop_timeout: secs(2),
+        capture: None,
         restart: RestartPolicy::Always,
         exit_rules: vec![],
         delays: vec![Duration::ZERO, secs(1), secs(2)],
@@ -83,6 +84,17 @@ pub(super) fn ready() -> Policy {
         jitter_permille: 0,
         delays: vec![Duration::ZERO],
         ..bare()
+    }
+}
+
+/// The everyday service without a hook; what hangs is looked at.
+pub(super) fn looked_at() -> Policy {
+    Policy {
+        hook: None,
+        capture: Some(secs(1)),
+        delays: vec![Duration::ZERO],
+        jitter_permille: 0,
+        ..everyday()
     }
 }
 

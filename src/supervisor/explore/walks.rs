@@ -43,3 +43,8 @@ fn a_supervisor_that_comes_late_keeps_its_promises_in_every_state() {
 fn a_hook_under_a_supervisor_that_comes_late_keeps_its_promises_in_every_state() {
     every_state_keeps_its_promises(6);
 }
+
+#[test]
+fn a_look_at_a_child_that_hangs_keeps_its_promises_in_every_state() {
+    every_state_keeps_its_promises(7);
+}

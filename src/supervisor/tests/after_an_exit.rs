@@ -122,3 +122,36 @@ fn without_a_repair_command_the_rule_is_slow() {
     let slowly = "slow_retry | tree is gone; attempt 2 in 300 s, slow: exit_rule";
     row(&core, 100.0, GONE, slowly);
 }
+
+#[test]
+fn a_drill_would_end_the_run_exactly_where_its_exit_does() {
+    let spent = Budget { max_restarts: 3, window: secs(600), exit: true };
+    let never = || Policy { restart: RestartPolicy::Never, ..defaults() };
+    let on_failure = || Policy { restart: RestartPolicy::OnFailure, ..defaults() };
+    let stops = |codes| ruled(codes, ExitAction::Stop);
+    let limited = |exit| Policy { budget: Some(Budget { exit, ..spent }), ..defaults() };
+    for (policy, left, killed, hang) in [
+        (defaults(), None, false, false),
+        (never(), None, true, true),
+        (on_failure(), None, false, false),
+        (stops(&[137]), None, true, false),
+        (stops(&[9]), None, false, false),
+        (ruled(&[137], ExitAction::Slow), None, false, false),
+        (limited(true), Some(1), false, false),
+        (limited(true), Some(0), true, true),
+        (limited(false), Some(0), false, false),
+    ] {
+        let exit = given::ended(policy.clone(), Exit::Signal(9));
+        for (fault, ends, mut core) in [
+            (DrillFault::Killed, killed, exit),
+            (DrillFault::Hang, hang, given::hung(policy.clone())),
+        ] {
+            assert_eq!(policy.would_end(fault, left).is_some(), ends, "{fault} {policy:?}");
+            // What the core does then is the judge.
+            let spent = policy.budget.map_or(0, |budget| budget.max_restarts - left.unwrap_or(0));
+            core.pace.spent = (0..spent).map(|_| at(1000.0)).collect();
+            core.on(at(100.1), GONE);
+            assert_eq!(core.state() == State::Stopped, ends, "{fault} {policy:?}");
+        }
+    }
+}

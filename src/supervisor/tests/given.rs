@@ -83,3 +83,10 @@ pub(super) fn ended(policy: Policy, exit: Exit) -> Supervisor {
     let stopping = Stopping::new(ID, Program::Child, StopCause::Exited(exit), true, step);
     with(policy, Phase::Stopping(Stopping { exit: Some(exit), ..stopping }))
 }
+
+/// The child hung and was killed, and its tree is gone but for the news of it.
+pub(super) fn hung(policy: Policy) -> Supervisor {
+    let cause = StopCause::Unhealthy(FailKind::Timeout);
+    let stopping = Stopping::new(ID, Program::Child, cause, true, KILLING);
+    with(policy, Phase::Stopping(Stopping { exit: Some(Exit::Signal(9)), ..stopping }))
+}

@@ -175,3 +175,46 @@ fn news_of_another_launch_changes_nothing() {
     row(&given::healthy(2), 100.0, exit, "healthy | stale");
     row(&given::killing(UNHEALTHY), 100.0, Event::Gone(id), "degraded | stale");
 }
+
+/// The defaults, with a capture command that may take ten seconds, and a child that just hung.
+fn looked_at() -> Supervisor {
+    let policy = Policy { capture: Some(secs(10)), ..defaults() };
+    let core = given::with(policy, given::healthy_phase(2));
+    let looks = "degraded | liveness failed 3 of 3; unhealthy after 3 (timeout); \
+                 taking down: probe_failed; capture #7";
+    row(&core, 100.0, live(FAIL), looks)
+}
+
+#[test]
+fn a_child_that_hangs_is_looked_at_before_it_is_asked_to_end() {
+    let asked = "degraded | send stop to main #7";
+    let core = looked_at();
+    let captured = row(&core, 102.0, Event::Captured(ID), asked);
+    assert_eq!(captured.deadline(), Some(at(107.0)));
+    row(&captured, 102.1, Event::Captured(ID), "degraded | stale");
+    row(&core, 110.9, Event::Tick, "degraded |");
+    row(&core, 111.0, Event::Tick, asked);
+}
+
+#[test]
+fn a_look_ends_with_the_child_and_with_a_stop_order() {
+    let ended = "degraded | ended by itself: signal 9; send term to tree #7";
+    row(&looked_at(), 101.0, exited(Exit::Signal(9)), ended);
+    let asked = "stopping | asked to stop; send stop to main #7";
+    let core = row(&looked_at(), 101.0, Event::StopRequested, asked);
+    assert_eq!(core.deadline(), Some(at(109.0)));
+    let mut hurried = given::healthy(0);
+    hurried.intent = Intent::Stop;
+    let Phase::Stopping(stopping) = looked_at().phase else { panic!("it is taken down") };
+    hurried.phase = Phase::Stopping(stopping);
+    let killed = "degraded | asked to stop at once; grace is over; send kill to tree #7";
+    row(&hurried, 101.0, Event::StopRequested, killed);
+}
+
+#[test]
+fn a_child_that_has_ended_is_not_looked_at() {
+    let policy = Policy { capture: Some(secs(10)), ..defaults() };
+    let core = given::with(policy, given::healthy_phase(0));
+    let ended = "stopping | ended by itself: code 1; send term to tree #7";
+    row(&core, 100.0, exited(Exit::Code(1)), ended);
+}

@@ -9,6 +9,7 @@ mod processes;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::process::Signal;
 
 use crate::support::processes::send;
@@ -51,8 +52,13 @@ impl Cgroup {
 
     /// Moves a supervisor and what it has started into it.
     fn take_in(&self, world: &World, rekindle: &Rekindle<'_>) {
-        for pid in world.processes().into_iter().chain([rekindle.pid()]) {
-            self.set("cgroup.procs", &pid.to_string());
+        // First the supervisor: what it starts from then on is in it already.
+        for pid in [rekindle.pid()].into_iter().chain(world.processes()) {
+            match fs::write(self.file("cgroup.procs"), pid.to_string()) {
+                // A probe's program has ended meanwhile.
+                Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {}
+                taken => taken.expect("the cgroup takes it"),
+            }
         }
     }
 

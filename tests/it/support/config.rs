@@ -9,6 +9,7 @@ use super::REKINDLE;
 #[derive(Clone)]
 pub(crate) struct Config {
     supervisor: BTreeMap<String, String>,
+    notify: BTreeMap<String, String>,
     service: BTreeMap<String, String>,
 }
 
@@ -33,7 +34,7 @@ impl Config {
 
     /// Supervises any command, without a probe and without a boot hook.
     pub(crate) fn command(argv: &[&str]) -> Self {
-        Self { supervisor: BTreeMap::new(), service: BTreeMap::new() }
+        Self { supervisor: BTreeMap::new(), notify: BTreeMap::new(), service: BTreeMap::new() }
             .supervisor(
                 r#"
                 name = "it"
@@ -88,6 +89,12 @@ impl Config {
         self
     }
 
+    /// Sets keys of `[notify]`, one `key = value` a line.
+    pub(crate) fn notify(mut self, lines: &str) -> Self {
+        self.notify.extend(pairs(lines));
+        self
+    }
+
     /// Serves the HTTP port too (tests otherwise ask through the control socket).
     pub(crate) fn listen(self, port: u16) -> Self {
         self.supervisor(&format!("listen = \"127.0.0.1:{port}\""))
@@ -96,8 +103,11 @@ impl Config {
     /// The configuration file.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
-        for (table, keys) in [("supervisor", &self.supervisor), ("service.gateway", &self.service)]
-        {
+        for (table, keys) in [
+            ("supervisor", &self.supervisor),
+            ("notify", &self.notify),
+            ("service.gateway", &self.service),
+        ] {
             writeln!(text, "[{table}]").expect("a String takes all");
             for (key, value) in keys {
                 writeln!(text, "{key} = {value}").expect("a String takes all");

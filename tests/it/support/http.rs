@@ -3,7 +3,8 @@
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -51,23 +52,31 @@ pub(crate) fn port_answers(port: u16) -> bool {
     get(port, "/health").is_ok_and(|answer| answer.status == 200)
 }
 
-/// A port that nothing listens on, never given out twice by this process.
+/// A port that nothing listens on, never given out twice while this process lives.
 ///
 /// It lies below the range from which the kernel picks ports for outgoing connections, so that no
 /// connection of another test can take it in between.
 pub(crate) fn free_port() -> u16 {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 20_000;
-    static TAKEN: AtomicU16 = AtomicU16::new(0);
-    // Test processes that run side by side begin at different places.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = std::process::id() % u32::from(COUNT);
     loop {
-        let next = start + u32::from(TAKEN.fetch_add(1, Ordering::Relaxed));
+        let next = start + u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
         let offset = u16::try_from(next % u32::from(COUNT)).expect("less than COUNT");
-        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, FIRST + offset)).is_ok() {
-            return FIRST + offset;
+        let port = FIRST + offset;
+        if reserved(port) && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return port;
         }
     }
+}
+
+/// Whether the port is this process's for as long as it lives: test processes run side by side, and
+/// nobody listens on a port all the time.
+fn reserved(port: u16) -> bool {
+    let name = format!("rekindle-test-port-{port}");
+    let name = SocketAddr::from_abstract_name(name).expect("it is short");
+    UnixListener::bind_addr(&name).map(std::mem::forget).is_ok()
 }
 
 /// Serves 200 to everybody on a port, from this process and until it ends; how often it was asked.
