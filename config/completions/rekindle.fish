@@ -36,7 +36,7 @@ complete -c rekindle -n "__fish_rekindle_needs_command" -f -a "demo-gateway" -d 
 complete -c rekindle -n "__fish_rekindle_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l config -d 'Configuration file [default: /etc/rekindle/rekindle.toml if no COMMAND is given]' -r -F
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l name -d 'Name of this instance: its directories and its control socket are named after it' -r -f
-complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l listen -d 'Address that serves /metrics, /livez, /readyz and /status [default: 127.0.0.1:7354]' -r -f
+complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l listen -d 'Address that serves the page, /metrics, /livez, /readyz and /status [default: 127.0.0.1:7354]' -r -f
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l state-dir -d 'Directory for what must outlive a restart' -r -F
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l log-level -d 'Least important level that is logged: error, warn, info, debug, trace [default: info]' -r -f
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l log-format -d 'How log lines look: auto, human, json [default: auto]' -r -f
@@ -53,7 +53,7 @@ complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l expect-status 
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -l no-boot-hook -d 'Run no boot hook'
 complete -c rekindle -n "__fish_rekindle_using_subcommand run" -s h -l help -d 'Print help'
 complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l name -d 'Name of this instance: its directories and its control socket are named after it' -r -f
-complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l listen -d 'Address that serves /metrics, /livez, /readyz and /status [default: 127.0.0.1:7354]' -r -f
+complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l listen -d 'Address that serves the page, /metrics, /livez, /readyz and /status [default: 127.0.0.1:7354]' -r -f
 complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l state-dir -d 'Directory for what must outlive a restart' -r -F
 complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l log-level -d 'Least important level that is logged: error, warn, info, debug, trace [default: info]' -r -f
 complete -c rekindle -n "__fish_rekindle_using_subcommand check" -l log-format -d 'How log lines look: auto, human, json [default: auto]' -r -f

@@ -165,7 +165,7 @@ pub const KEYS: &[Key] = &[
     key(
         "supervisor.listen",
         Text("address or \"off\""),
-        "Address that serves /metrics, /livez, /readyz and /status. \
+        "Address that serves the page, /metrics, /livez, /readyz and /status. \
          It only answers questions; port 0 takes a free one and the log says which.",
     )
     .default(r#""127.0.0.1:7354""#)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use hyper::header::{
-    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-    HeaderName, HeaderValue, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::mpsc::UnboundedSender;
@@ -28,7 +28,10 @@ const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 const JSON_TYPE: &str = "application/json";
 const HTML_TYPE: &str = "text/html; charset=utf-8";
 const EVENTS_TYPE: &str = "text/event-stream";
-const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// A stream that began on an old connection would be cut off with it: what is asked next gets one
+/// of its own.
+const FRESH_CONNECTION: (HeaderName, &str) = (CONNECTION, "close");
 
 /// An answer: it is there as a whole, or it is what happens from now on.
 pub(super) type Answer = Response<Either<Full<Bytes>, Events>>;
@@ -137,6 +140,7 @@ impl Routes {
         let page = page::document(&View::of(&self.shared, &self.metrics));
         let mut answer = packed_if_wanted(headers, HTML_TYPE, page);
         for (name, value) in [
+            FRESH_CONNECTION,
             (CONTENT_SECURITY_POLICY, page::POLICY),
             (X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (REFERRER_POLICY, "no-referrer"),
@@ -150,10 +154,11 @@ impl Routes {
         let (shared, metrics) = (Arc::clone(&self.shared), Arc::clone(&self.metrics));
         let events = Events::begin(shared, metrics, &self.places);
         let mut answer = Answer::new(Either::Right(events));
-        let headers = answer.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENTS_TYPE));
         // A proxy that collects before it passes on would hold news back.
-        headers.insert(UNBUFFERED, HeaderValue::from_static("no"));
+        let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
+        for (name, value) in [FRESH_CONNECTION, (CONTENT_TYPE, EVENTS_TYPE), unbuffered] {
+            answer.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
         answer
     }
 }

@@ -40,7 +40,7 @@ fn bar(view: &View, service: &ServiceView, window: Window, html: &mut String) ->
     }
     html.push_str("\">");
     for (begin, share) in &cells {
-        let (class, begun) = (class(share), begun(*begin, window));
+        let (class, begun) = (class(share, window.unit), begun(*begin, window));
         let told = match share {
             share if share.known().is_zero() => "nothing known".to_owned(),
             share if share.down.is_zero() => "up".to_owned(),
@@ -70,12 +70,13 @@ fn begun(begin: Duration, window: Window) -> String {
     }
 }
 
-fn class(share: &Share) -> &'static str {
-    let Some(ratio) = share.ratio() else { return "none" };
+/// How much of a whole cell was down, whatever is known of the rest.
+fn class(share: &Share, unit: Unit) -> &'static str {
     match share.down {
+        Duration::ZERO if share.up.is_zero() => "none",
         Duration::ZERO => "up",
-        _ if ratio > 0.95 => "few",
-        _ if ratio > 0.5 => "some",
+        down if down * 20 < unit.length() => "few",
+        down if down * 2 < unit.length() => "some",
         _ => "most",
     }
 }
@@ -121,12 +122,12 @@ mod tests {
             (share(0, 0), ("–", "none", "nothing known yet")),
             (share(86_400_000, 0), ("100 %", "up", "no down time")),
             (share(86_399_999, 1), ("99.999 %", "few", "1 ms down")),
-            (share(1_000, 2_000), ("33.3 %", "most", "2.0 s down in the 3.0 s known")),
-            (share(90_000, 10_000), ("90 %", "some", "10 s down in the 1 min 40 s known")),
-            (share(0, 5_000), ("0 %", "most", "5.0 s down in the 5.0 s known")),
+            (share(1_000, 2_000), ("33.3 %", "few", "2.0 s down in the 3.0 s known")),
+            (share(0, 200_000), ("0 %", "some", "3 min 20 s down in the 3 min 20 s known")),
+            (share(1_800_000, 1_800_000), ("50 %", "most", "30 min down in the 1 h known")),
         ] {
-            let words = words(&share, WINDOWS[0]);
-            assert_eq!((percent(&share).as_str(), class(&share), words.as_str()), expected);
+            let (words, class) = (words(&share, WINDOWS[0]), class(&share, Unit::Hour));
+            assert_eq!((percent(&share).as_str(), class, words.as_str()), expected);
         }
     }
 }

@@ -97,7 +97,7 @@ fn the_port_serves_what_the_control_socket_serves() {
     let rekindle = world.run(&Config::script("exec sleep 1000").listen(port));
     rekindle.wait_state("healthy");
 
-    for path in ["/livez", "/readyz", "/status", "/metrics"] {
+    for path in ["/", "/livez", "/readyz", "/status", "/metrics"] {
         let answer = get(port, path).expect("an answer");
         assert_eq!(answer.status, 200, "{path}");
         assert!(answer.head.to_lowercase().contains("cache-control: no-store"), "{}", answer.head);
@@ -114,7 +114,7 @@ fn the_port_only_reads() {
     rekindle.wait_state("healthy");
 
     for method in ["POST", "PUT", "DELETE", "PATCH"] {
-        for path in ["/livez", "/readyz", "/status", "/metrics"] {
+        for path in ["/", "/events", "/livez", "/readyz", "/status", "/metrics"] {
             let answer = request(port, method, path).expect("an answer");
             assert_eq!(answer.status, 405, "{method} {path}");
         }

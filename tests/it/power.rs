@@ -87,6 +87,10 @@ fn counts_and_sums_go_on_after_a_supervisor_that_was_killed() {
     assert!(up >= was && was > 0.0, "{up} after {was}");
     let down = number_of(&rekindle, "rekindle_downtime_seconds_total{cause=\"supervisor\"}");
     assert!(down >= 2.0, "the time without a supervisor is down time: {down}");
+    let share = &rekindle.status()["services"][0]["availability"]["30d"];
+    let (ratio, known) = (&share["ratio"], &share["known_seconds"]);
+    let (ratio, known) = (ratio.as_f64().expect("a number"), known.as_f64().expect("a number"));
+    assert!(known * (1.0 - ratio) >= 2.0 && known * ratio >= was - 0.1, "{share} after {was} s up");
     rekindle.wait_said(&["recovered: ", "\"cause\":\"supervisor\""]);
     let took = number_of(&rekindle, "rekindle_last_recovery_duration_seconds");
     assert!(took >= 2.0, "{took}");

@@ -153,9 +153,8 @@ fn slow_connections_do_not_take_the_descriptors_that_a_heal_needs() {
 fn no_request_over_http_changes_anything() {
     const METHODS: &[&str] =
         &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "STOP"];
-    const PAGES: &[&str] = &["/metrics", "/livez", "/healthz", "/readyz", "/status"];
+    const PAGES: &[&str] = &["/", "/metrics", "/livez", "/healthz", "/readyz", "/status"];
     const OTHERS: &[&str] = &[
-        "/",
         "//",
         "*",
         "/stop",

@@ -153,10 +153,13 @@ class Page:
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key,
                       windowsVirtualKeyCode=code)
 
-    def picture(self, path):
-        """The whole page as a PNG."""
+    def picture(self, path, most_height):
+        """The page, from its top, as a PNG."""
         time.sleep(0.4)  # the length of a transition
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        width, height = self.run("[innerWidth, document.documentElement.scrollHeight]")
+        clip = {"x": 0, "y": 0, "width": width, "height": min(height, most_height), "scale": 1}
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True,
+                         clip=clip)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(shot["data"]))
 
