@@ -37,7 +37,7 @@ fn wait_for_records(world: &World, rekindle: &Rekindle<'_>, count: usize) -> Vec
 }
 
 /// Healthy, and not only for a moment: what breaks from now on is a new outage.
-fn settled(rekindle: &Rekindle<'_>) {
+pub(crate) fn settled(rekindle: &Rekindle<'_>) {
     rekindle.wait("it is healthy, and that has lasted", || {
         let service = &rekindle.status()["services"][0];
         service["state"] == "healthy" && service["outage"].is_null()
