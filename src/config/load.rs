@@ -161,8 +161,9 @@ fn lay_over(root: &mut Table, setting: &Setting, service: &str) {
     }
     let what = match &setting.text {
         None => What::Switch(false),
-        Some(text) => match (setting.key.kind, text.parse()) {
-            (Kind::Integer, Ok(number)) => What::Integer(number),
+        Some(text) => match (setting.key.kind, text.parse(), text.parse()) {
+            (Kind::Integer, Ok(number), _) => What::Integer(number),
+            (Kind::Switch, _, Ok(on)) => What::Switch(on),
             _ => What::Text(text.clone()),
         },
     };

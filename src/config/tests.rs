@@ -277,6 +277,7 @@ fn a_flag_wins_over_the_file_and_tells_its_own_name() {
         flag("service.NAME.health", "http://127.0.0.1:1/"),
         flag("supervisor.name", "mine"),
         flag("supervisor.state_dir", "state"),
+        flag("notify.active", "false"),
     ];
     let config = load(&sources).unwrap().config;
     assert_eq!(config.supervisor.name, "mine");

@@ -73,9 +73,13 @@ impl<'s> Round<'s> {
     fn be_healed(&mut self, dice: &mut Dice, findings: &mut Vec<String>) -> Result<(), String> {
         self.start()?;
         let calm = |seen: &Seen| seen.state == "healthy" && seen.outage.is_none();
-        self.watch
-            .until(self.limit.max(PATIENCE), |_| {}, calm)
-            .ok_or("it was not healthy before anything was broken")?;
+        let (watch, sandbox) = (&mut self.watch, &self.sandbox);
+        let healthy_or_over =
+            || watch.look().is_some_and(|seen| calm(&seen)) || sandbox.supervisor().is_none();
+        let in_time = within(self.limit.max(PATIENCE), healthy_or_over);
+        if !in_time || self.sandbox.supervisor().is_none() {
+            return Err("it was not healthy before anything was broken".to_owned());
+        }
         let before = self.everything_but_the_supervisor()?;
         let hooks = self.hooks("success");
         for step in self.scenario.steps {

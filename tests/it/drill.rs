@@ -258,6 +258,20 @@ fn a_signal_to_the_drill_ends_all_of_it_and_tells_what_was_measured() {
 }
 
 #[test]
+fn a_supervisor_that_ends_before_anything_is_broken_is_not_waited_for() {
+    let world = World::new();
+    let hook = world.script("hook", "#!/bin/sh\nexit 3\n");
+    let config = Config::script("exec sleep 1000")
+        .with(&format!("boot_hook = {hook:?}\non_boot_failure = \"exit\""));
+    let file = world.write("own.toml", &config.text());
+    let watch = Stopwatch::start();
+    let told = drill(&world, &["--config", &file, "--scenario", "killed"]);
+    assert!(watch.elapsed() < Duration::from_secs(15), "its patience is for slow services");
+    assert_eq!(told.code, 1, "{}", told.text);
+    assert!(told.text.contains("its supervisor has ended by itself"), "{}", told.text);
+}
+
+#[test]
 fn what_is_wrongly_asked_for_is_refused_with_what_there_is() {
     let world = World::new();
     let told = drill(&world, &["--scenario", "crash,carsh", "--scenario", "hnag"]);
