@@ -7,22 +7,23 @@ use super::Rekindle;
 /// How late the loop was: how many turns were late by no more than each bound, in seconds.
 #[derive(Debug)]
 pub(crate) struct Lateness {
-    within: Vec<(&'static str, u64)>,
+    within: Vec<(f64, u64)>,
     pub(crate) turns: u64,
 }
 
 impl Lateness {
     /// Until now.
     pub(crate) fn of(rekindle: &Rekindle<'_>) -> Self {
-        const BOUNDS: &[&str] = &["0.001", "0.005", "0.01", "0.025", "0.05", "0.1", "1"];
         let page = rekindle.get("/metrics").expect("a page").body;
-        let turns = |series: &str| {
-            let series = format!("rekindle_loop_lag_seconds_{series} ");
-            let value = page.lines().find_map(|line| line.strip_prefix(&*series));
-            value.expect("it is on the page").parse::<u64>().expect("a whole number")
+        let bucket = |line: &str| {
+            let rest = line.strip_prefix("rekindle_loop_lag_seconds_bucket{le=\"")?;
+            let (bound, turns) = rest.split_once("\"} ")?;
+            // Prometheus and Rust agree on how to write infinity.
+            Some((bound.parse().ok()?, turns.parse().ok()?))
         };
-        let within = |bound: &&'static str| (*bound, turns(&format!("bucket{{le=\"{bound}\"}}")));
-        Self { within: BOUNDS.iter().map(within).collect(), turns: turns("count") }
+        let within: Vec<(f64, u64)> = page.lines().filter_map(bucket).collect();
+        let (_, turns) = *within.last().expect("the last bucket has them all");
+        Self { within, turns }
     }
 
     /// What has come since `before`.
@@ -36,8 +37,8 @@ impl Lateness {
 
     /// The bound that 99 of a hundred turns have kept.
     pub(crate) fn p99(&self) -> Duration {
-        let kept = |(_, within): &&(_, u64)| within * 100 >= self.turns * 99;
-        let bound = self.within.iter().find(kept).map_or("10", |(bound, _)| bound);
-        Duration::from_secs_f64(bound.parse().expect("a number"))
+        let kept = |(_, within): &&(f64, u64)| within * 100 >= self.turns * 99;
+        let (bound, _) = self.within.iter().find(kept).expect("the last one is kept by all");
+        Duration::try_from_secs_f64(*bound).unwrap_or(Duration::MAX)
     }
 }
