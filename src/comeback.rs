@@ -33,17 +33,23 @@ pub type Reader = Box<dyn FnMut() -> Result<Config, String> + Send>;
 pub struct OnDisk {
     read: Reader,
     runs: Config,
-    /// The configuration file, if there is one.
-    file: Option<PathBuf>,
+    /// There is a configuration file.
+    has_file: bool,
     /// What is watched, as it was at the last look.
-    seen: Vec<(PathBuf, Stamp)>,
+    seen: Vec<Watched>,
     /// The hook as it was found at its best.
     hook: Option<Hook>,
-    looked: bool,
     found: Comeback,
 }
 
-/// By these a change of a file is seen; `None` for one that is not there.
+/// A file, and by what a change of it is seen.
+#[derive(Debug)]
+pub struct Watched {
+    path: PathBuf,
+    stamp: Stamp,
+}
+
+/// `None` for a file that is not there.
 type Stamp = Option<(u64, u64, u64, i64, i64, u32)>;
 
 /// A hook that was there.
@@ -77,26 +83,35 @@ impl Lookout {
     }
 }
 
-impl OnDisk {
-    /// Beside `runs`, which came from `file` (and from flags); `read` reads them again.
-    pub fn new(runs: Config, file: Option<PathBuf>, read: Reader) -> Self {
-        // As of now: it may be gone by the first look.
-        let hook = hook_of(&runs).and_then(Hook::at);
-        let seen = file.iter().cloned().chain(files_of(&runs)).map(|path| (path, None)).collect();
-        Self { read, runs, file, seen, hook, looked: false, found: Comeback::default() }
+impl Watched {
+    /// As it is now; to be called before it is read, so that no change is missed.
+    pub fn now(path: PathBuf) -> Self {
+        Self { stamp: stamp_of(&path), path }
     }
 
-    /// What a start would come to now, if that is news. Before the first look all is well.
+    /// Whether it has changed since it was asked last.
+    fn has_changed(&mut self) -> bool {
+        let now = stamp_of(&self.path);
+        std::mem::replace(&mut self.stamp, now) != now
+    }
+}
+
+impl OnDisk {
+    /// Beside `runs`, which came from `file` (and from flags); `read` reads them again.
+    pub fn new(runs: Config, file: Option<Watched>, read: Reader) -> Self {
+        let has_file = file.is_some();
+        let seen = file.into_iter().chain(files_of(&runs).map(Watched::now)).collect();
+        let hook = hook_of(&runs).and_then(Hook::at);
+        Self { read, runs, has_file, seen, hook, found: Comeback::default() }
+    }
+
+    /// What a start would come to now, if that is news. At first all is well.
     fn look(&mut self) -> Option<Comeback> {
-        // Before anything is read: what changes meanwhile is seen the next time.
-        let now: Vec<_> =
-            self.seen.drain(..).map(|(path, was)| (stamp_of(&path), path, was)).collect();
-        let changed = now.iter().any(|(stamp, _, was)| stamp != was);
-        self.seen = now.into_iter().map(|(stamp, path, _)| (path, stamp)).collect();
-        if !changed && std::mem::replace(&mut self.looked, true) {
+        // Each is asked, and before anything is read: what changes meanwhile is seen the next time.
+        let changed = self.seen.iter_mut().fold(false, |any, file| file.has_changed() | any);
+        if !changed {
             return None;
         }
-        self.looked = true;
         let found = self.judge();
         let is_news = found != self.found;
         self.found.clone_from(&found);
@@ -104,7 +119,7 @@ impl OnDisk {
     }
 
     fn judge(&mut self) -> Comeback {
-        let again = self.file.is_some().then(|| (self.read)());
+        let again = self.has_file.then(|| (self.read)());
         let would_run = match &again {
             Some(Err(why)) => return Comeback { problem: Some(first_line(why)), differs: true },
             Some(Ok(config)) => config,
@@ -112,9 +127,9 @@ impl OnDisk {
         };
         let differs = *would_run != self.runs;
         for path in files_of(would_run) {
-            if self.seen.iter().all(|(seen, _)| *seen != path) {
-                // As if it were not there: if it is, it is looked at once more.
-                self.seen.push((path, None));
+            if self.seen.iter().all(|seen| seen.path != path) {
+                // As if it were not there: if it is, all is read once more.
+                self.seen.push(Watched { path, stamp: None });
             }
         }
         let hook = hook_of(would_run).map(Path::to_owned);
@@ -228,7 +243,8 @@ mod tests {
                 loaded.map(|loaded| loaded.config).map_err(|problems| problems.to_string())
             };
             let mut read: Reader = Box::new(read);
-            let on_disk = OnDisk::new(read().unwrap(), Some(path), read);
+            let file = Watched::now(path);
+            let on_disk = OnDisk::new(read().unwrap(), Some(file), read);
             *reads.lock().unwrap() = 0;
             Self { dir, on_disk, reads }
         }
@@ -253,10 +269,10 @@ mod tests {
         "the configuration on disk is not the one that runs: a restart takes it over";
 
     #[test]
-    fn what_stays_as_it_is_is_read_once_and_is_no_news() {
+    fn what_stays_as_it_is_is_not_read_again() {
         let mut place = Place::new(TEXT, Some(0o755));
-        assert_eq!((place.look(), place.look(), place.look()), (None, None, None));
-        assert_eq!(*place.reads.lock().unwrap(), 1);
+        assert_eq!((place.look(), place.look()), (None, None));
+        assert_eq!(*place.reads.lock().unwrap(), 0);
     }
 
     #[test]
@@ -338,7 +354,7 @@ mod tests {
     #[test]
     fn without_a_file_only_the_hook_is_looked_at() {
         let mut place = Place::new(TEXT, Some(0o755));
-        place.on_disk.file = None;
+        place.on_disk.has_file = false;
         fs::write(place.at("rekindle.toml"), "nonsense").unwrap();
         assert_eq!(place.look(), None);
         fs::remove_file(place.at("boot.sh")).unwrap();

@@ -11,8 +11,9 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => {
             run::wait_for_descriptors();
+            let file = run::watched_file(&args);
             match sources::config(args.config.as_deref(), &args.settings, &args.command) {
-                Ok(loaded) => run::run(loaded, args),
+                Ok(loaded) => run::run(loaded, args, file),
                 Err(error) => refuse(&error),
             }
         }

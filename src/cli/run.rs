@@ -15,7 +15,7 @@ use tokio::task::LocalSet;
 use super::{RunArgs, sources};
 use crate::announce::{self, Announcer};
 use crate::clock::Clock;
-use crate::comeback::OnDisk;
+use crate::comeback::{OnDisk, Reader, Watched};
 use crate::config::{CgroupMode, Config, Loaded, Output, Service};
 use crate::driver::{self, Driver, Orders, Received, Setup, Signals, Unprobable};
 use crate::http;
@@ -108,8 +108,14 @@ pub fn wait_for_descriptors() {
     }
 }
 
+/// The configuration file as it is now, before it is read.
+pub fn watched_file(args: &RunArgs) -> Option<Watched> {
+    let file = sources::file(args.config.as_deref(), &args.command);
+    file.map(|path| Watched::now(path.to_owned()))
+}
+
 /// Supervises until the service ends for good, and gives the exit code that says how.
-pub fn run(loaded: Loaded, args: RunArgs) -> ExitCode {
+pub fn run(loaded: Loaded, args: RunArgs, file: Option<Watched>) -> ExitCode {
     reserve_hand_over_descriptor();
     let writers = match Writers::start() {
         Ok(writers) => writers,
@@ -118,7 +124,7 @@ pub fn run(loaded: Loaded, args: RunArgs) -> ExitCode {
     // A panic on this thread ends the program, but not before the tree is killed and the log
     // written: the driver does the one while it unwinds, the flush below the other.
     let flush = writers.clone();
-    let supervised = std::panic::catch_unwind(move || supervise(loaded, args, writers));
+    let supervised = std::panic::catch_unwind(move || supervise(loaded, args, file, writers));
     let code = match supervised {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(error)) => refuse(&error),
@@ -134,9 +140,14 @@ fn refuse(error: &NotStarted) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-fn supervise(loaded: Loaded, args: RunArgs, writers: Writers) -> Result<u8, NotStarted> {
+fn supervise(
+    loaded: Loaded,
+    args: RunArgs,
+    file: Option<Watched>,
+    writers: Writers,
+) -> Result<u8, NotStarted> {
     let Loaded { config, warnings } = loaded;
-    let on_disk = on_disk(config.clone(), args);
+    let on_disk = OnDisk::new(config.clone(), file, reader(args));
     let Config { supervisor, notify, services } = config;
     let Some(service) = services.into_iter().next() else {
         return Err(io::Error::other("there is no service to supervise").into());
@@ -155,18 +166,16 @@ fn supervise(loaded: Loaded, args: RunArgs, writers: Writers) -> Result<u8, NotS
     code
 }
 
-/// What a start by the same arguments would read.
-fn on_disk(runs: Config, args: RunArgs) -> OnDisk {
-    let file = sources::file(args.config.as_deref(), &args.command).map(Path::to_owned);
-    let read = move || {
+/// Reads what a start by the same arguments would, and tries what it would try.
+fn reader(args: RunArgs) -> Reader {
+    Box::new(move || {
         let loaded = sources::config(args.config.as_deref(), &args.settings, &args.command);
         let config = loaded.map_err(|error| error.to_string())?.config;
         for service in &config.services {
             driver::prepare(service).map_err(|error| error.to_string())?;
         }
         Ok(config)
-    };
-    OnDisk::new(runs, file, Box::new(read))
+    })
 }
 
 /// What every part of the supervision is built from.

@@ -19,51 +19,63 @@ const PRIVATE_KEY: &str =
 /// Secrets within a line.
 struct BuiltIn {
     pattern: &'static str,
-    /// How much of it is shown.
-    shown: &'static str,
+    /// What stands for it.
+    instead: &'static str,
     /// Without one of these, in lower case, it is not there: most lines are passed by quickly.
     hints: &'static [&'static str],
 }
 
 const BUILT_IN: &[BuiltIn] = &[
     BuiltIn {
-        pattern: r#"(?i)(\b(?:proxy-)?authorization["']?[ \t]*[:=][ \t]*["']?)[^"'\r\n]+"#,
-        shown: "$1",
-        hints: &["authorization"],
+        pattern: concat!(
+            r"(?i)(\b(?:(?:proxy-)?authorization|(?:set-)?cookie)",
+            r#"(?:\\*["'])?[ \t]*[:=][ \t]*(?:\\*["'])?)[^"'\r\n]+"#
+        ),
+        instead: "$1[masked]",
+        hints: &["authorization", "cookie"],
     },
     BuiltIn {
         pattern: r"(?i)(\bbearer[ \t]+)[a-z0-9._~+/=-]{8,}",
-        shown: "$1",
+        instead: "$1[masked]",
         hints: &["bearer"],
     },
     BuiltIn {
         pattern: concat!(
             r#"(?i)((?:passw(?:or)?d|passphrase|secret|token|credentials?|api[_-]?key"#,
-            r#"|(?:access|private|secret|signing)[_-]?key)["']?[ \t]*[:=][ \t]*)"#,
-            r#"(?:"[^"\r\n]*"?|'[^'\r\n]*'?|[^\s"',;&]+)"#
+            r#"|(?:access|private|secret|signing)[_-]?key)(?:\\*["'])?[ \t]*[:=][ \t]*)"#,
+            r#"(?:\\*"[^"\r\n]*"?|\\*'[^'\r\n]*'?|[^\s"',;&]+)"#
         ),
-        shown: "$1",
+        instead: "$1[masked]",
         hints: &["passw", "passphrase", "secret", "token", "credential", "key"],
+    },
+    BuiltIn {
+        pattern: r"(?i)(--?(?:[a-z]+-)*(?:password|secret|token|key)[ \t]+)[^\s-]\S*",
+        instead: "$1[masked]",
+        hints: &["-password ", "-secret ", "-token ", "-key "],
     },
     // In URLs.
     BuiltIn {
         pattern: r#"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#"'<>@]*@"#,
-        shown: "$1",
+        instead: "$1[masked]@",
         hints: &["@"],
     },
     BuiltIn {
         pattern: r#"([?&](?:key|sig|signature|code|auth)=)[^\s"'&]+"#,
-        shown: "$1",
+        instead: "$1[masked]",
         hints: &["key=", "sig=", "signature=", "code=", "auth="],
     },
     // By their form: AWS, OpenAI and its likes, GitHub, Slack, JSON web tokens.
-    BuiltIn { pattern: r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", shown: "", hints: &["akia", "asia"] },
-    BuiltIn { pattern: r"\bsk-[A-Za-z0-9_-]{16,}", shown: "", hints: &["sk-"] },
-    BuiltIn { pattern: r"\bgh[opsur]_[A-Za-z0-9]{20,}", shown: "", hints: &["gh"] },
-    BuiltIn { pattern: r"\bxox[abeprs]-[A-Za-z0-9-]{10,}", shown: "", hints: &["xox"] },
+    BuiltIn {
+        pattern: r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+        instead: MASKED,
+        hints: &["akia", "asia"],
+    },
+    BuiltIn { pattern: r"\bsk-[A-Za-z0-9_-]{16,}", instead: MASKED, hints: &["sk-"] },
+    BuiltIn { pattern: r"\bgh[opsur]_[A-Za-z0-9]{20,}", instead: MASKED, hints: &["gh"] },
+    BuiltIn { pattern: r"\bxox[abeprs]-[A-Za-z0-9-]{10,}", instead: MASKED, hints: &["xox"] },
     BuiltIn {
         pattern: r"\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*",
-        shown: "",
+        instead: MASKED,
         hints: &["eyj"],
     },
 ];
@@ -130,7 +142,7 @@ impl Mask {
         };
         let built_in = BUILT_IN.iter().map(|known| Rule {
             regex: read(known.pattern),
-            instead: format!("{}{MASKED}", known.shown),
+            instead: known.instead.to_owned(),
             hints: known.hints,
             within_lines: true,
         });
@@ -210,6 +222,9 @@ mod tests {
             ("client-secret=a&b=c", "client-secret=[masked]&b=c"),
             ("http://x/?access_token=abc&b=c", "http://x/?access_token=[masked]&b=c"),
             ("http://x/?sig=abc&b=c", "http://x/?sig=[masked]&b=c"),
+            (r#"{\"token\": \"abc\", \"a\": 1}"#, r#"{\"token\": [masked], \"a\": 1}"#),
+            (r"Cookie: a=b; c=d", "Cookie: [masked]"),
+            ("run --api-key abc --key -v", "run --api-key [masked] --key -v"),
             ("max_tokens: 512, tokens=3", "max_tokens: 512, tokens=3"),
             ("secrets are read from /run/secrets", "secrets are read from /run/secrets"),
             ("http://u:p@x/ and redis://:p@y:1", "http://[masked]@x/ and redis://[masked]@y:1"),
@@ -227,7 +242,6 @@ mod tests {
             ("-----BEGIN PRIVATE KEY-----\nMIIE cut", "[masked]"),
             ("nothing at all", "nothing at all"),
         ] {
-            let masked = masked.replace("://[masked]@", "://[masked]");
             assert_eq!(mask.apply(text), masked, "{text}");
         }
     }

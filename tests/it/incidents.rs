@@ -37,7 +37,7 @@ fn wait_for_records(world: &World, rekindle: &Rekindle<'_>, count: usize) -> Vec
 }
 
 /// Healthy, and not only for a moment: what breaks from now on is a new outage.
-fn settled(rekindle: &Rekindle<'_>) {
+pub(crate) fn settled(rekindle: &Rekindle<'_>) {
     rekindle.wait("it is healthy, and that has lasted", || {
         let service = &rekindle.status()["services"][0];
         service["state"] == "healthy" && service["outage"].is_null()
@@ -146,7 +146,7 @@ fn a_hook_that_fails_is_told_while_it_lasts_and_when_somebody_gives_up() {
 
     let incident = || rekindle.status()["services"][0]["incident"].clone();
     rekindle.wait("it is shown", || !incident().is_null());
-    let summary = "it exited by itself with code 7; not healed yet";
+    let summary = "it exited with code 7; not healed yet";
     assert_eq!(incident()["summary"], summary);
     let (code, table, _) = incidents(&world, &[]);
     assert_eq!((code, table.starts_with("no incidents are recorded in ")), (0, true), "{table}");
@@ -298,10 +298,7 @@ fn the_command_shows_a_table_one_in_full_and_lines_for_programs() {
     let lines: Vec<_> = table.lines().collect();
     assert_eq!((code, lines.len()), (0, 3), "{table}");
     assert!(lines.iter().all(|line| line.chars().count() <= 80), "{table}");
-    assert!(
-        lines[1].contains("crash") && lines[2].contains("exited by itself with code 7"),
-        "{table}"
-    );
+    assert!(lines[1].contains("crash") && lines[2].contains("exited with code 7"), "{table}");
     assert_eq!(incidents(&world, &["--last", "1"]).1.lines().count(), 2);
 
     let (code, json, _) = incidents(&world, &["--json"]);
@@ -313,7 +310,7 @@ fn the_command_shows_a_table_one_in_full_and_lines_for_programs() {
     let id = written[1]["id"].as_str().expect("text");
     let (code, page, _) = incidents(&world, &["last"]);
     assert_eq!(code, 0);
-    for part in ["it exited by itself with code 7", "\ntimeline\n", "  | password=[masked]", id] {
+    for part in ["it exited with code 7", "\ntimeline\n", "  | password=[masked]", id] {
         assert!(page.contains(part), "{part}: {page}");
     }
     for name in [id, &id[..id.len() - 1], &id[id.len() - 4..]] {

@@ -5,6 +5,7 @@
 use rustix::process::Signal;
 
 use crate::crash::served_by;
+use crate::incidents::settled;
 use crate::notify::Systemd;
 use crate::support::http::free_port;
 use crate::support::{
@@ -124,7 +125,8 @@ fn survives(place: &str, thread: &str) {
         rekindle.wait("a request is struck", || rekindle.get("/livez").is_err());
     }
     if ["state", "incidents"].contains(&place) {
-        // It has something to write only at a crash.
+        // It has something to write only at a crash of what was up.
+        settled(&rekindle);
         get(port, "/fault?mode=crash").expect("the demo gateway takes the order");
         rekindle.wait_restarts("signal", 1);
     }

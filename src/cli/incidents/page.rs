@@ -149,7 +149,8 @@ mod tests {
             id: "20261126-201851-123-9c0f".to_owned(),
             service: "gateway".to_owned(),
             cause: "unhealthy".to_owned(),
-            summary: "3 probes in a row failed, the last: bad_status 500; healed after 1m9s and 2 attempts".to_owned(),
+            summary: "3 probes failed in a row: bad_status 500; healed after 1m9s and 2 attempts"
+                .to_owned(),
             began: "2026-11-26T20:18:51.123Z".to_owned(),
             detected_after_seconds: 20.0,
             end: Some(End {
@@ -162,7 +163,7 @@ mod tests {
             port_holder: Some(PortHolder { pid: 4711, name: "node".to_owned() }),
             timeline: vec![
                 step(-5.0, "avoided", "starved"),
-                step(0.0, "broke", "\u{1b}[31m3 probes in a row failed\n"),
+                step(0.0, "broke", "\u{1b}[31m3 probes failed in a row\n"),
                 step(20.0, "detected", ""),
             ],
             steps_left_out: 0,
@@ -196,7 +197,7 @@ mod tests {
     fn a_record_in_full_reads_from_the_top() {
         insta::assert_snapshot!(whole(&record()), @r"
         incident  20261126-201851-123-9c0f, service gateway
-        what      3 probes in a row failed, the last: bad_status 500; healed after 1m9s and 2 attempts
+        what      3 probes failed in a row: bad_status 500; healed after 1m9s and 2 attempts
         cause     unhealthy, signal 9
         began     2026-11-26 20:18:51 UTC, detected after 20 s
         ended     2026-11-26 20:20:00 UTC, healed after 1m9s
@@ -206,7 +207,7 @@ mod tests {
 
         timeline
              -5.000 s  avoided      starved
-             +0.000 s  broke         [31m3 probes in a row failed
+             +0.000 s  broke         [31m3 probes failed in a row
             +20.000 s  detected
 
         probes
@@ -240,7 +241,7 @@ mod tests {
         assert!(table.lines().all(|line| line.chars().count() <= WIDTH), "{table}");
         insta::assert_snapshot!(table, @r"
         ID    WHEN (UTC)           CAUSE         LASTED  WHAT
-        9c0f  2026-11-26 20:18:51  unhealthy       1m9s  3 probes in a row failed, th…
+        9c0f  2026-11-26 20:18:51  unhealthy       1m9s  3 probes failed in a row: ba…
         9c0f  2026-11-26 20:18:51  power_cycle    7.2 s  (stopped) xxxxxxxxxxxxxxxxxx…
         ");
     }

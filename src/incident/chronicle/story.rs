@@ -89,7 +89,7 @@ pub(super) const fn explains(note: &Note) -> bool {
 pub(super) fn what_broke(cause: Cause, fact: &Fact) -> String {
     let what = match fact {
         Fact::Exited { exit: exit @ Exit::Code(_), .. } => {
-            format!("it exited by itself with {exit}")
+            format!("it exited with {exit}")
         }
         Fact::Exited { exit, .. } => format!("it was killed by {exit}"),
         fact => failed_probes(fact),
@@ -101,7 +101,7 @@ fn failed_probes(fact: &Fact) -> String {
     match fact {
         Fact::Unhealthy { kind, failures: 1 } => format!("its probe failed: {kind}"),
         Fact::Unhealthy { kind, failures } => {
-            format!("{failures} probes in a row failed, the last: {kind}")
+            format!("{failures} probes failed in a row: {kind}")
         }
         _ => "it broke".to_owned(),
     }
@@ -110,7 +110,7 @@ fn failed_probes(fact: &Fact) -> String {
 /// What broke before the run began.
 pub(super) fn before_this_run(cause: Cause) -> String {
     let what = match cause {
-        Cause::PowerCycle => "the host lost its power or was reset",
+        Cause::PowerCycle => "power loss or reset of the host",
         Cause::Supervisor => "rekindle itself was killed",
         Cause::Boot | Cause::Crash | Cause::Unhealthy | Cause::Planned | Cause::Drill => {
             "it was down when this run began"

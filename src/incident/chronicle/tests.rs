@@ -104,7 +104,7 @@ fn a_crash_and_its_way_back() {
         (79, Fact::Settled),
     ]);
     insta::assert_snapshot!(story.timeline(), @r"
-       0 broke it exited by itself with code 1
+       0 broke it exited with code 1
        0 detected
        1 gone
        1 hook boot_hook, attempt 2
@@ -121,7 +121,7 @@ fn a_crash_and_its_way_back() {
     assert_eq!(record.id, "20261126-201851-123-9c0f");
     assert_eq!(record.began, "2026-11-26T20:18:51.123Z");
     assert_eq!((record.cause.as_str(), record.attempts), ("crash", 2));
-    let summary = "it exited by itself with code 1; healed after 9.0 s and 2 attempts";
+    let summary = "it exited with code 1; healed after 9.0 s and 2 attempts";
     assert_eq!(record.summary, summary);
     assert_eq!(record.exit, Some(Exit { how: "code 1".to_owned(), code: 1 }));
     let end = record.end.as_ref().expect("it is over");
@@ -129,7 +129,7 @@ fn a_crash_and_its_way_back() {
     assert!((end.after_seconds - 9.0).abs() < 1e-9);
     assert_eq!((record.hooks.len(), record.hooks[0].result.as_str()), (1, "success"));
     assert!(story.told.iter().rev().skip(1).all(|earlier| !earlier.is_over()));
-    assert_eq!(story.told[0].summary, "it exited by itself with code 1; not healed yet");
+    assert_eq!(story.told[0].summary, "it exited with code 1; not healed yet");
 
     story.tell(&[(90, CRASH)]);
     let (first, second) = (&story.told[0], story.last());
@@ -156,7 +156,7 @@ fn a_hang_is_dated_back_and_shows_what_was_seen_before() {
     ]);
     insta::assert_snapshot!(story.timeline(), @r"
       -5 avoided starved
-       0 broke 3 probes in a row failed, the last: timeout
+       0 broke 3 probes failed in a row: timeout
       20 detected
       20 stopping
       25 killed
@@ -220,7 +220,7 @@ fn every_end_is_told_by_how_it_came() {
         story.tell(facts);
         let record = story.last();
         assert_eq!(record.end.as_ref().map(|end| end.how.as_str()), Some(how));
-        assert_eq!(record.summary, format!("it exited by itself with code 1; {summary}"));
+        assert_eq!(record.summary, format!("it exited with code 1; {summary}"));
         assert_eq!(story.told.iter().filter(|record| record.is_over()).count(), 1);
     }
 }
@@ -237,14 +237,14 @@ fn what_broke_before_this_run_has_a_record_from_then_on_and_a_start_has_none() {
         (15, Fact::Settled),
     ]);
     insta::assert_snapshot!(story.timeline(), @r"
-       0 broke the host lost its power or was reset
+       0 broke power loss or reset of the host
       30 detected
       30 waiting 2.0 s for its share of boot_splay
       32 started attempt 1
       35 passed
       45 settled
     ");
-    let healed = "the host lost its power or was reset; healed after 35 s";
+    let healed = "power loss or reset of the host; healed after 35 s";
     assert_eq!((story.last().summary.as_str(), story.last().attempts), (healed, 1));
     for cause in Cause::ALL {
         let story = Story::beginning(Outage::at_start(Moment::ZERO, *cause, Duration::ZERO));
@@ -303,7 +303,7 @@ fn what_the_edges_know_explains_it() {
     story.chronicle.port_is_held_by(4711, "node".to_owned());
     story.tell(&[(63, Fact::PortHeld { pid: 4711, launching_anyway: false })]);
     insta::assert_snapshot!(story.timeline(), @r#"
-       0 broke it exited by itself with code 1
+       0 broke it exited with code 1
        0 detected
        1 not_started cannot start "x": it is not there
        2 noted killed pid 4711 (node), left over from an earlier run
