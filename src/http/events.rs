@@ -18,6 +18,7 @@ use hyper::body::{Body, Bytes, Frame};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
+use super::serve::CONNECTION_LIFE;
 use crate::metrics::Metrics;
 use crate::page::{self, Part, View};
 use crate::status::Shared;
@@ -26,8 +27,11 @@ use crate::supervisor::Moment;
 /// So many streams at most.
 const STREAMS: usize = 16;
 
-/// A stream ends after this: some time before its connection does (`CONNECTION_LIFE`).
-pub(super) const STREAM_LIFE: Duration = Duration::from_secs(50);
+/// A stream ends after this and a look.
+const STREAM_LIFE: Duration = Duration::from_secs(50);
+
+/// What is cut off with its connection is an error in the browser's console.
+const _: () = assert!(STREAM_LIFE.as_secs() + SLOW_TICK.as_secs() < CONNECTION_LIFE.as_secs());
 
 /// A browser that has lost us, or has no place, comes back after this.
 const RETRY: Duration = Duration::from_secs(3);

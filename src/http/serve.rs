@@ -33,7 +33,7 @@ const PART_OF_DESCRIPTORS: u64 = 8;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// No connection lives longer.
-const CONNECTION_LIFE: Duration = Duration::from_mins(1);
+pub(super) const CONNECTION_LIFE: Duration = Duration::from_mins(1);
 
 /// A request's header is no longer than this.
 const HEADER_BYTES: usize = 8 * 1024;

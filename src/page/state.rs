@@ -18,8 +18,10 @@ enum Tone {
 }
 
 impl Tone {
-    fn of(status: &Status) -> Self {
+    fn of(view: &View, service: &ServiceView) -> Self {
+        let status = &service.status;
         match status.state {
+            _ if view.live.is_err() => Self::Bad,
             State::Healthy => Self::Good,
             State::Maintenance | State::Stopped => Self::Idle,
             State::Degraded | State::Backoff | State::SlowRetry => Self::Bad,
@@ -71,7 +73,7 @@ pub(super) fn title(view: &View, html: &mut String) -> fmt::Result {
 
 /// The window's icon, as an address.
 pub(super) fn icon(view: &View, html: &mut String) -> fmt::Result {
-    let tone = worst(view).map_or(Tone::Idle, |service| Tone::of(&service.status));
+    let tone = worst(view).map_or(Tone::Idle, |service| Tone::of(view, service));
     let ((ground, sign), colour) = (tone.shape(), tone.colour());
     write!(
         html,
@@ -84,7 +86,7 @@ pub(super) fn icon(view: &View, html: &mut String) -> fmt::Result {
 /// The service that an operator has to look at first.
 fn worst(view: &View) -> Option<&ServiceView> {
     let services = view.services.iter().rev();
-    services.max_by_key(|service| Tone::of(&service.status))
+    services.max_by_key(|service| Tone::of(view, service))
 }
 
 /// What broke it, if it is not up again.
@@ -93,8 +95,8 @@ fn broken(status: &Status) -> Option<Outage> {
 }
 
 /// The state's shape.
-pub(super) fn mark(_: &View, service: &ServiceView, html: &mut String) -> fmt::Result {
-    let tone = Tone::of(&service.status);
+pub(super) fn mark(view: &View, service: &ServiceView, html: &mut String) -> fmt::Result {
+    let tone = Tone::of(view, service);
     let ((ground, sign), class) = (tone.shape(), tone.class());
     write!(
         html,
@@ -104,9 +106,10 @@ pub(super) fn mark(_: &View, service: &ServiceView, html: &mut String) -> fmt::R
 }
 
 /// The state in a few words, which last as long as it does.
-pub(super) fn word(_: &View, service: &ServiceView, html: &mut String) -> fmt::Result {
+pub(super) fn word(view: &View, service: &ServiceView, html: &mut String) -> fmt::Result {
     let status = &service.status;
     let word = match (status.state, broken(status)) {
+        _ if view.live.is_err() => "Unknown: Rekindle is stuck",
         (State::Healthy, _) if !status.ready => "Healthy, not ready",
         (State::Healthy, _) => "Healthy",
         (_, Some(outage)) => return write!(html, "Down: {}", plain(outage.cause.label())),

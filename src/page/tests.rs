@@ -145,7 +145,9 @@ fn it_is_an_alert_only_when_somebody_has_to_do_something() {
         assert_eq!(alert.is_empty(), state != State::SlowRetry, "{state}: {alert}");
     }
     let stuck = "the supervision loop is 11 s late".to_owned();
-    let alert = part(&View { live: Err(stuck), ..view(12_000, [up()]) }, "s0-alert");
+    let stuck = View { live: Err(stuck), ..view(12_000, [up()]) };
+    assert_eq!(part(&stuck, "s0-word"), "Unknown: Rekindle is stuck");
+    let alert = part(&stuck, "s0-alert");
     assert!(alert.starts_with("the supervision loop is 11 s late: what stands here is old"));
 }
 
