@@ -104,9 +104,12 @@ fn when_it_hangs(policy: &Policy) -> String {
     let ProbePolicy { period, timeout, failure_threshold, .. } = probe;
     // Up to a period until the first that fails; a probe that is slow to fail holds up the next.
     let between = period.max(timeout).saturating_mul(failure_threshold.saturating_sub(1));
+    let looked_at = policy.capture.map_or_else(String::new, |timeout| {
+        format!("looked at by capture for up to {}, ", format_duration(timeout))
+    });
     format!(
         "acted on within {} ({failure_threshold} failed probes, one every {}, up to {} each), \
-         then taken down within {} and {}",
+         then {looked_at}taken down within {} and {}",
         format_duration(period.saturating_add(between).saturating_add(timeout)),
         format_duration(period),
         format_duration(timeout),
@@ -248,6 +251,13 @@ mod tests {
     budget           5 restarts within 10m, then the run ends with 10
     a stop           takes at most 8s: whoever stops the container must allow that and a second more
     ");
+    }
+
+    #[test]
+    fn a_look_at_what_hangs_is_in_the_plan() {
+        let plan = planned("capture = [\"true\"]\nhealth = \"http://127.0.0.1:18789/health\"");
+        let line = "each), then looked at by capture for up to 10s, taken down within 5s and";
+        assert!(plan.contains(line), "{line:?} is not in {plan}");
     }
 
     #[test]

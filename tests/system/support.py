@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STATIC = REPOSITORY / "target/x86_64-unknown-linux-gnu/release/rekindle"
+STATIC_TARGET = "x86_64-unknown-linux-musl"
+STATIC = REPOSITORY / "target" / STATIC_TARGET / "release/rekindle"
 # A proxy of the machine must not stand between a test and its loopback.
 urllib.request.install_opener(urllib.request.build_opener(urllib.request.ProxyHandler({})))
 
@@ -72,10 +73,9 @@ def binary():
 
 def static_rekindle(*options):
     """Builds what `STATIC` is, for a place without a libc; `options` are cargo's."""
-    env = dict(os.environ, RUSTFLAGS="-C target-feature=+crt-static")
-    command = ["cargo", "build", "--quiet", "--locked", "--release", "--target",
-               "x86_64-unknown-linux-gnu", *options]
-    subprocess.run(command, cwd=REPOSITORY, check=True, env=env, stdin=subprocess.DEVNULL)
+    command = ["cargo", "build", "--quiet", "--locked", "--release", "--target", STATIC_TARGET,
+               *options]
+    subprocess.run(command, cwd=REPOSITORY, check=True, stdin=subprocess.DEVNULL)
 
 
 @dataclass(frozen=True)
