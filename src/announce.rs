@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::Webhook;
 use crate::incident::Incident;
+use crate::planted::{self, place};
 use crate::probe::{self, ProbeError};
 use crate::report::{Announcing, Note, Teller};
 use crate::threads::{self, spawn_supervised};
@@ -150,6 +151,7 @@ impl Sender {
                 }
                 continue;
             };
+            planted::pass(place::WEBHOOK);
             match self.send(&incident).await {
                 Ok(()) => self.taken(),
                 Err(Failed::ForGood(why)) => {

@@ -16,6 +16,8 @@ pub mod place {
     pub const STATE: &str = "state";
     /// The thread that writes the records of outages, at each of them.
     pub const INCIDENTS: &str = "incidents";
+    /// The thread that tells a webhook, before each document.
+    pub const WEBHOOK: &str = "webhook";
 }
 
 #[cfg(not(feature = "planted-faults"))]

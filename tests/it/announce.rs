@@ -13,10 +13,10 @@ use crate::crash::served_by;
 use crate::support::http::free_port;
 use crate::support::{Config, Rekindle, World, processes, schema};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A receiver that first refuses to answer at all for a time, and then takes everything.
-fn receiver(mut silent: u32) -> (u16, Receiver<Value>) {
+pub(crate) fn receiver(mut silent: u32) -> (u16, Receiver<Value>) {
     let port = free_port();
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
     let (told, comes) = channel();

@@ -4,6 +4,7 @@
 
 use rustix::process::Signal;
 
+use crate::announce::{PATIENCE, receiver};
 use crate::crash::served_by;
 use crate::incidents::settled;
 use crate::notify::Systemd;
@@ -98,13 +99,14 @@ fn a_panic_on_any_helper_thread_is_told_and_its_work_goes_on() {
         ("stderr", "stderr"),
         ("state", "state"),
         ("incidents", "incidents"),
+        ("webhook", "webhook"),
     ] {
         survives(place, thread);
     }
     let row = Fault {
         part: Part::Ours,
         fault: "a helper thread panics",
-        injected: "a planted panic where it reads the child, answers a request, writes stdout, stderr, the state directory or an incident",
+        injected: "a planted panic where it reads the child, answers a request, writes stdout, stderr, the state directory or an incident, or tells a webhook",
         outcome: "it is logged and counted, the thread starts again and loses nothing that came later; the child is not touched",
     };
     row.did_no_harm(this_test!());
@@ -116,7 +118,10 @@ fn survives(place: &str, thread: &str) {
         "(while :; do echo out; echo err >&2; sleep 0.05; done) & \
          exec {REKINDLE} demo-gateway --port {port}",
     );
-    let config = Config::demo(port).with(&format!("command = [\"/bin/sh\", \"-c\", {talks:?}]"));
+    let (hook, told_elsewhere) = receiver(0);
+    let config = Config::demo(port)
+        .with(&format!("command = [\"/bin/sh\", \"-c\", {talks:?}]"))
+        .notify(&format!("webhook = \"http://127.0.0.1:{hook}/\""));
     let rekindle = run_with(&world, &config, "panic", place);
     let child = served_by(&rekindle, port);
 
@@ -124,8 +129,9 @@ fn survives(place: &str, thread: &str) {
     if place == "request" {
         rekindle.wait("a request is struck", || rekindle.get("/livez").is_err());
     }
-    if ["state", "incidents"].contains(&place) {
-        // It has something to write only at a crash of what was up.
+    let waits_for_crash = ["state", "incidents", "webhook"].contains(&place);
+    if waits_for_crash {
+        // It has something to write, or to tell, only at a crash of what was up.
         settled(&rekindle);
         get(port, "/fault?mode=crash").expect("the demo gateway takes the order");
         rekindle.wait_restarts("signal", 1);
@@ -137,12 +143,14 @@ fn survives(place: &str, thread: &str) {
     let (said, told) = (rekindle.output().len(), rekindle.lines_with("err").len());
     rekindle.wait("stdout goes on", || rekindle.output().len() > said + 40);
     rekindle.wait("stderr goes on", || rekindle.lines_with("err").len() > told + 10);
-    if ["state", "incidents"].contains(&place) {
+    if waits_for_crash {
         get(port, "/fault?mode=crash").expect("the demo gateway takes the order");
         rekindle.wait_restarts("signal", 2);
         let next = served_by(&rekindle, port).to_string();
         rekindle.wait("the launch is recorded", || world.read("state/instance").contains(&next));
         rekindle.wait("so is what broke", || !world.read("state/incidents.jsonl").is_empty());
+        let told = told_elsewhere.recv_timeout(PATIENCE).expect("the webhook is told");
+        assert_eq!(told["incident"]["cause"], "crash", "{place}");
     } else {
         assert_eq!(child, served_by(&rekindle, port), "{place}");
         assert_eq!(rekindle.all_restarts(), 0, "{place}");
