@@ -8,7 +8,23 @@ use super::launcher::words;
 use crate::config::Service;
 use crate::process::env::{self, Sources};
 use crate::process::run::{self, Ran};
-use crate::process::{Launchable, Mark, Registry, Sink, user};
+use crate::process::user::{self, Identity};
+use crate::process::{Env, Launchable, Mark, Registry, Sink};
+use crate::supervisor::Errno;
+
+/// As whom and with which environment the child runs: read from files each time.
+pub(super) fn as_the_child(
+    service: &Service,
+    mark: &Mark,
+) -> Result<(Option<Identity>, Env), (Errno, String)> {
+    let context = &service.context;
+    let identity = user::resolve(context.user.as_deref(), context.group.as_deref())
+        .map_err(|error| (error.errno(), error.to_string()))?;
+    let sources =
+        Sources { context, identity: identity.as_ref(), pumped: true, handed_over: &[], mark };
+    let (env, _) = env::environment(sources).map_err(|error| (error.errno, error.to_string()))?;
+    Ok((identity, env))
+}
 
 /// Runs short programs beside the child.
 #[derive(Clone)]
@@ -31,16 +47,8 @@ impl Aside {
         variables: [(&str, String); N],
     ) -> Result<Launchable, String> {
         let context = &self.service.context;
-        let identity = user::resolve(context.user.as_deref(), context.group.as_deref())
-            .map_err(|error| error.to_string())?;
-        let sources = Sources {
-            context,
-            identity: identity.as_ref(),
-            pumped: true,
-            handed_over: &[],
-            mark: &self.mark,
-        };
-        let (mut env, _) = env::environment(sources).map_err(|error| error.to_string())?;
+        let as_child = as_the_child(&self.service, &self.mark);
+        let (identity, mut env) = as_child.map_err(|(_, why)| why)?;
         env.insert("REKINDLE_SERVICE".into(), self.service.name.clone().into());
         env.extend(variables.map(|(name, value)| (name.into(), value.into())));
         let program = Launchable::in_context(words(argv), context, identity, env);

@@ -13,15 +13,15 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 
+use super::aside::as_the_child;
 use crate::clock::Clock;
 use crate::config::{Probe, ProbeTarget, Service};
 use crate::gather::gather;
 use crate::probe::{Answer, ExecOutcome, ProbeError, Prober, exec_verdict};
-use crate::process::env::{self, Sources};
 use crate::process::port::PortWatch;
 use crate::process::proc::Share;
 use crate::process::run::{self, Ran};
-use crate::process::user::{self, Identity};
+use crate::process::user::Identity;
 use crate::process::{Env, Launchable, Mark, Registry, Sink, Tree};
 use crate::supervisor::{Errno, Incarnation, Role};
 
@@ -247,19 +247,8 @@ impl Probers {
         if let Some(context) = &self.exec_context {
             return Ok(context.clone());
         }
-        let context = &self.service.context;
-        let identity = user::resolve(context.user.as_deref(), context.group.as_deref())
-            .map_err(|error| (error.errno(), error.to_string()))?;
-        let sources = Sources {
-            context,
-            identity: identity.as_ref(),
-            pumped: true,
-            handed_over: &[],
-            mark: &self.mark,
-        };
-        let (env, _) =
-            env::environment(sources).map_err(|error| (error.errno, error.to_string()))?;
-        Ok(self.exec_context.insert((identity, env)).clone())
+        let context = as_the_child(&self.service, &self.mark)?;
+        Ok(self.exec_context.insert(context).clone())
     }
 }
 
