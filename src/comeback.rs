@@ -2,19 +2,29 @@
 //!
 //! The configuration file, the boot hook and the certificates that probes trust are looked at
 //! again when they have changed. Nothing of that is applied: it is told now, before the next power
-//! cycle tells it. A file on a dead mount may hold up whoever looks, so that must not be the loop.
+//! cycle tells it. A file on a dead mount may hold up whoever looks: that is a thread of its own, on
+//! which nothing else depends.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{Config, Probe, ProbeTarget};
 use crate::hook;
 use crate::metrics::{Metric, Metrics};
 use crate::report::{Note, Teller};
 use crate::status::Shared;
+use crate::threads::{self, spawn_supervised};
+
+/// It is looked so often.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// The kernel reads no more of a script's first line.
+const LONGEST_FIRST_LINE: u64 = 255;
 
 /// What a start would come to.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -33,8 +43,8 @@ pub type Reader = Box<dyn FnMut() -> Result<Config, String> + Send>;
 pub struct OnDisk {
     read: Reader,
     runs: Config,
-    /// There is a configuration file.
-    has_file: bool,
+    /// The configuration file, if there is one.
+    file: Option<PathBuf>,
     /// What is watched, as it was at the last look.
     seen: Vec<Watched>,
     /// The hook as it was found at its best.
@@ -72,8 +82,25 @@ pub struct Lookout {
 }
 
 impl Lookout {
+    /// Starts the thread that looks every 10 s.
+    pub fn start(mut self) -> io::Result<()> {
+        let teller = self.teller.clone();
+        spawn_supervised(
+            threads::LOOKOUT,
+            move || loop {
+                std::thread::sleep(EVERY);
+                self.look();
+            },
+            move |message, again_in| {
+                let (thread, message) = (threads::LOOKOUT, message.to_owned());
+                teller.note(&Note::ThreadPanicked { thread, message, again_in });
+            },
+        )?;
+        Ok(())
+    }
+
     /// Looks, and tells what is new.
-    pub fn look(&mut self) {
+    fn look(&mut self) {
         let Some(found) = self.on_disk.look() else { return };
         let flag = |yes| if yes { 1.0 } else { 0.0 };
         self.metrics.set(Metric::ConfigFileValid, &[], flag(found.problem.is_none()));
@@ -99,10 +126,10 @@ impl Watched {
 impl OnDisk {
     /// Beside `runs`, which came from `file` (and from flags); `read` reads them again.
     pub fn new(runs: Config, file: Option<Watched>, read: Reader) -> Self {
-        let has_file = file.is_some();
+        let path = file.as_ref().map(|file| file.path.clone());
         let seen = file.into_iter().chain(files_of(&runs).map(Watched::now)).collect();
         let hook = hook_of(&runs).and_then(Hook::at);
-        Self { read, runs, has_file, seen, hook, found: Comeback::default() }
+        Self { read, runs, file: path, seen, hook, found: Comeback::default() }
     }
 
     /// What a start would come to now, if that is news. At first all is well.
@@ -119,7 +146,11 @@ impl OnDisk {
     }
 
     fn judge(&mut self) -> Comeback {
-        let again = self.has_file.then(|| (self.read)());
+        let again = self.file.as_ref().map(|path| match is_file(path) {
+            // A pipe would be waited for.
+            Some(false) => Err(format!("{} is no file any more", path.display())),
+            Some(true) | None => (self.read)(),
+        });
         let would_run = match &again {
             Some(Err(why)) => return Comeback { problem: Some(first_line(why)), differs: true },
             Some(Ok(config)) => config,
@@ -141,10 +172,11 @@ impl OnDisk {
         let now = Hook::at(path);
         let before = self.hook.take().filter(|hook| hook.path == path);
         let problem = match (&before, &now) {
-            (Some(_), None) => Some("is gone, and would be left out"),
+            (Some(_), None) => Some("is gone, and would be left out".to_owned()),
             (Some(Hook { executable: true, .. }), Some(Hook { executable: false, .. })) => {
-                Some("is not executable any more, and would be read by /bin/sh instead")
+                Some("is not executable any more, and would be read by /bin/sh instead".to_owned())
             }
+            (_, Some(hook)) => hook.cannot_run(),
             _ => None,
         };
         self.hook = if problem.is_some() { before } else { now };
@@ -157,6 +189,18 @@ impl Hook {
         // A program alone is the hook itself; a shell has it as an argument.
         let executable = hook::command(path)?.len() == 1;
         Some(Self { path: path.to_owned(), executable })
+    }
+
+    /// Why every attempt would fail at it, if that can be seen.
+    fn cannot_run(&self) -> Option<String> {
+        if is_file(&self.path) == Some(false) {
+            return Some("is no file, and every attempt would fail".to_owned());
+        }
+        let interpreter = interpreter_of(&self.path).filter(|_| self.executable)?;
+        (!interpreter.exists()).then(|| {
+            let interpreter = interpreter.display();
+            format!("needs {interpreter}, which is not there: every attempt would fail")
+        })
     }
 }
 
@@ -176,6 +220,20 @@ fn files_of(config: &Config) -> impl Iterator<Item = PathBuf> {
 fn ca(probe: &Probe) -> Option<&Path> {
     let ProbeTarget::Http(http) = &probe.target else { return None };
     http.ca.as_deref()
+}
+
+/// Whether it is a regular file; `None` if that cannot be seen.
+fn is_file(path: &Path) -> Option<bool> {
+    fs::metadata(path).ok().map(|found| found.is_file())
+}
+
+/// The program that the first line of a script asks for.
+fn interpreter_of(script: &Path) -> Option<PathBuf> {
+    let mut head = Vec::new();
+    File::open(script).ok()?.take(LONGEST_FIRST_LINE).read_to_end(&mut head).ok()?;
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let program = str::from_utf8(line).ok()?.split_whitespace().next()?;
+    Some(PathBuf::from(program))
 }
 
 fn stamp_of(path: &Path) -> Stamp {
@@ -329,6 +387,33 @@ mod tests {
     }
 
     #[test]
+    fn a_hook_that_no_attempt_could_run_is_told_although_it_is_there() {
+        let mut place = Place::new(TEXT, Some(0o755));
+        let hook = place.at("boot.sh");
+        fs::write(&hook, "#!/nonexistent/sh -e\n").unwrap();
+        let told = place.look().unwrap();
+        assert!(told.contains("boot.sh needs /nonexistent/sh, which is not there"), "{told}");
+        fs::remove_file(&hook).unwrap();
+        fs::create_dir(&hook).unwrap();
+        let told = place.look().unwrap();
+        assert!(told.contains("boot.sh is no file"), "{told}");
+        fs::remove_dir(&hook).unwrap();
+        fs::write(&hook, "#!/bin/sh\n").unwrap();
+        chmod(&hook, 0o755);
+        assert_eq!(place.look().as_deref(), Some(SAME));
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_the_file_is_told_and_not_waited_for() {
+        let mut place = Place::new(TEXT, None);
+        let path = place.at("rekindle.toml");
+        fs::remove_file(&path).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).unwrap();
+        assert!(place.look().unwrap().contains("rekindle.toml is no file any more"));
+    }
+
+    #[test]
     fn what_was_gone_before_the_first_look_is_missed_as_well() {
         let mut place = Place::new(TEXT, Some(0o755));
         fs::remove_file(place.at("boot.sh")).unwrap();
@@ -354,7 +439,7 @@ mod tests {
     #[test]
     fn without_a_file_only_the_hook_is_looked_at() {
         let mut place = Place::new(TEXT, Some(0o755));
-        place.on_disk.has_file = false;
+        place.on_disk.file = None;
         fs::write(place.at("rekindle.toml"), "nonsense").unwrap();
         assert_eq!(place.look(), None);
         fs::remove_file(place.at("boot.sh")).unwrap();

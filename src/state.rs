@@ -4,8 +4,7 @@
 //! enough. Everything that is kept across runs goes to `state.json`: after each fact that changes
 //! it, and every 10 s as a sign of life. Orders that come while the disk is busy become one write.
 //! What is written is put together here, from what the loop has published; what it means for the
-//! next run is decided in [`begin`]. In between, the same thread looks whether a start from what is
-//! on disk would work: that is in [`crate::comeback`].
+//! next run is decided in [`begin`].
 
 pub mod begin;
 mod file;
@@ -20,7 +19,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::clock;
-use crate::comeback::Lookout;
 use crate::metrics::{Metric, Metrics};
 use crate::planted::{self, place};
 use crate::process::Process;
@@ -92,23 +90,13 @@ struct Tray {
 }
 
 impl Recorder {
-    /// Starts the thread that writes to `sources`, and looks out in between; without them nothing
-    /// is written down.
-    pub fn start(
-        service: &str,
-        sources: Option<Sources>,
-        lookout: Lookout,
-        teller: Teller,
-    ) -> io::Result<Self> {
+    /// Starts the thread that writes to `sources`; without them nothing is written down.
+    pub fn start(service: &str, sources: Option<Sources>, teller: Teller) -> io::Result<Self> {
         let boot_id = sources.as_ref().and_then(|sources| sources.boot_id.clone());
-        let desk = Arc::new(Desk::default());
-        let keeper = Keeper(sources.is_some().then(|| Arc::clone(&desk)));
-        // That it could not be written from the start was told by whoever opened it.
-        let writer = sources.map(|sources| {
-            let told = sources.records.is_behind();
-            Writer { sources, teller: teller.clone(), told }
-        });
-        start_thread(desk, writer, lookout, teller.clone())?;
+        let keeper = match sources {
+            Some(sources) => start_writing(sources, &teller)?,
+            None => Keeper::default(),
+        };
         Ok(Self { service: service.to_owned(), boot_id, keeper, teller, dropping: false })
     }
 
@@ -191,28 +179,24 @@ impl Tray {
     }
 }
 
-fn start_thread(
-    desk: Arc<Desk>,
-    mut writer: Option<Writer>,
-    mut lookout: Lookout,
-    teller: Teller,
-) -> io::Result<()> {
+fn start_writing(sources: Sources, teller: &Teller) -> io::Result<Keeper> {
+    let desk = Arc::new(Desk::default());
+    let keeper = Keeper(Some(Arc::clone(&desk)));
+    let (tells, panics) = (teller.clone(), teller.clone());
+    // That it could not be written from the start was told by whoever opened it.
+    let mut writer = Writer { told: sources.records.is_behind(), sources, teller: tells };
     spawn_supervised(
         threads::STATE,
         move || loop {
             planted::pass(place::STATE);
-            let tray = desk.next();
-            if let Some(writer) = &mut writer {
-                writer.write(tray);
-            }
-            lookout.look();
+            writer.write(desk.next());
         },
         move |message, again_in| {
             let message = message.to_owned();
-            teller.note(&Note::ThreadPanicked { thread: threads::STATE, message, again_in });
+            panics.note(&Note::ThreadPanicked { thread: threads::STATE, message, again_in });
         },
     )?;
-    Ok(())
+    Ok(keeper)
 }
 
 /// The work of the thread.

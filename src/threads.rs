@@ -19,6 +19,9 @@ pub const STDERR: &str = "stderr";
 /// The thread that writes to the state directory.
 pub const STATE: &str = "state";
 
+/// The thread that looks whether we would come back.
+pub const LOOKOUT: &str = "lookout";
+
 /// The thread that writes the records of outages.
 pub const INCIDENTS: &str = "incidents";
 
@@ -26,7 +29,7 @@ pub const INCIDENTS: &str = "incidents";
 pub const WEBHOOK: &str = "webhook";
 
 /// The names of all helper threads.
-pub const NAMES: &[&str] = &[HTTP, STDOUT, STDERR, STATE, INCIDENTS, WEBHOOK];
+pub const NAMES: &[&str] = &[HTTP, STDOUT, STDERR, STATE, LOOKOUT, INCIDENTS, WEBHOOK];
 
 /// Enough for our shallow stacks; memory that is never touched costs nothing, but a limit on
 /// address space would count it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::settings::Settings;
@@ -12,6 +12,9 @@ use crate::gather::gather;
 
 /// Read if neither a file nor a command is given.
 pub const DEFAULT_FILE: &str = "/etc/rekindle/rekindle.toml";
+
+/// A file of this length, in bytes, is no configuration.
+const LONGEST: u64 = 1024 * 1024;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +97,12 @@ fn sources(
 }
 
 fn read(path: &Path) -> Result<File, NoConfig> {
-    let text = fs::read_to_string(path)
-        .map_err(|cause| NoConfig::Unreadable { path: path.to_owned(), cause })?;
+    let unreadable = |cause| NoConfig::Unreadable { path: path.to_owned(), cause };
+    let mut text = String::new();
+    let read = fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+    if read.map_err(unreadable)? as u64 == LONGEST {
+        let cause = io::Error::other(format!("it is longer than {} KiB", LONGEST / 1024));
+        return Err(unreadable(cause));
+    }
     Ok(File { path: path.to_owned(), text })
 }

@@ -94,7 +94,8 @@ impl Memory {
             teller: house.teller.clone(),
         };
         let teller = house.teller.clone();
-        let recorder = Recorder::start(&house.service.name, sources, lookout, teller)?;
+        lookout.start()?;
+        let recorder = Recorder::start(&house.service.name, sources, teller)?;
         let written = recorder.keeper().has_come_to(Ending::Running);
         wait_for(written, START_PATIENCE).await;
         Ok(recorder)
