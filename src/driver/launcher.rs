@@ -259,6 +259,6 @@ pub(super) fn words(words: &[String]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
 }
 
-fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+pub(super) fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
 }

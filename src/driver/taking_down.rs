@@ -21,7 +21,9 @@ impl Driver {
     }
 
     pub(super) fn signal(&mut self, id: Incarnation, to: Target, signal: Signal) {
-        self.capturer.give_up();
+        if let Some(capture) = self.capturer.give_up() {
+            self.reporter.captured(&capture);
+        }
         match to {
             Target::Main => {
                 // ESRCH: it has ended and its death is on its way.

@@ -66,7 +66,7 @@ fn looked_at(world: &World, port: u16, script: &str) -> Config {
 #[test]
 fn a_child_that_hangs_is_looked_at_while_it_still_runs() {
     let (world, port) = (World::new(), free_port());
-    let script = "kill -0 $REKINDLE_PID && echo saw $REKINDLE_PID";
+    let script = "kill -0 $REKINDLE_PID && echo saw $REKINDLE_PID > /dev/stderr";
     let rekindle = world.run(&looked_at(&world, port, script));
     let first = served_by(&rekindle, port);
 
@@ -92,4 +92,29 @@ fn a_look_that_takes_too_long_is_given_up_with_all_that_it_started() {
     healed(&rekindle, port, first);
     assert!(rekindle.said(&["the capture command ended with timeout"]), "{}", rekindle.story());
     assert_eq!(world.processes_like("sleep 1000"), Vec::<i32>::new());
+}
+
+#[test]
+fn a_look_that_ends_the_child_is_recorded_as_far_as_it_got() {
+    let (world, port) = (World::new(), free_port());
+    let script = "echo its stack:; kill -QUIT $REKINDLE_PID; exec sleep 1000";
+    let rekindle = world.run(&looked_at(&world, port, script));
+    served_by(&rekindle, port);
+
+    get(port, "/fault?mode=hang").expect("the demo gateway takes the order");
+
+    let record = recorded(&world, &rekindle);
+    let capture = &record["capture"];
+    assert_eq!(
+        (&capture["result"], &capture["output"]),
+        (&"given up".into(), &"its stack:\n".into())
+    );
+    assert_eq!(world.processes_like("sleep 1000"), Vec::<i32>::new());
+}
+
+/// The record of the first outage, once it is over.
+fn recorded(world: &World, rekindle: &Rekindle<'_>) -> Value {
+    let lines = || world.lines("state/incidents.jsonl");
+    rekindle.wait("it is recorded", || !lines().is_empty());
+    serde_json::from_str(&lines()[0]).expect("JSON")
 }
