@@ -232,13 +232,14 @@ impl Sender {
     }
 }
 
-/// Whoever says that the request is wrong will say so again.
+/// Whoever says that the request, or its address, is wrong will say so again.
 fn verdict(status: StatusCode) -> Result<(), Failed> {
     const MAY_CHANGE: [StatusCode; 2] =
         [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
     let why = || format!("status {status}");
     match status {
         _ if status.is_success() => Ok(()),
+        _ if status.is_redirection() => Err(Failed::ForGood(why() + ", which is not followed")),
         _ if status.is_client_error() && !MAY_CHANGE.contains(&status) => {
             Err(Failed::ForGood(why()))
         }

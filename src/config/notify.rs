@@ -1,14 +1,25 @@
 //! `[notify]`: who is told of incidents.
 
+use super::document::Value;
 use super::section::Section;
 use super::{Command, Notify, Webhook, probes, values};
+
+/// The headers that say how a document is sent.
+const OURS: &[&str] = &[
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "idempotency-key",
+    "transfer-encoding",
+];
 
 pub(super) fn notify(section: &Section<'_>) -> Notify {
     let active = section.read("active", values::switch);
     let url = section.get("webhook", values::url);
     let webhook = url.map(|url| Webhook {
         url,
-        headers: section.map("headers", probes::header),
+        headers: section.map("headers", header),
         timeout: section.read("webhook_timeout", values::span),
     });
     let exec = section
@@ -24,4 +35,11 @@ pub(super) fn notify(section: &Section<'_>) -> Notify {
         }
     }
     if active { Notify { webhook, exec } } else { Notify::default() }
+}
+
+fn header(name: &str, value: &Value) -> Result<String, String> {
+    if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+        return Err("is set by us: leave it out".into());
+    }
+    probes::header(name, value)
 }

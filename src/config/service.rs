@@ -92,6 +92,14 @@ fn service(services: &Section<'_>, name: &str, sources: &Sources) -> Service {
     };
     let repair = program("repair", "repair_timeout");
     let capture = program("capture", "capture_timeout");
+    for (timeout, missing) in
+        [("repair_timeout", repair.is_none()), ("capture_timeout", capture.is_none())]
+    {
+        if missing && section.differs(timeout) {
+            let what = timeout.trim_end_matches("_timeout");
+            section.doubt(timeout, &format!("has no effect without {what}"));
+        }
+    }
     let can_hang = rounds.startup.is_some() || rounds.liveness.is_some();
     if capture.is_some() && !can_hang {
         section.doubt("capture", "is never run: without a probe nobody sees that the child hangs");

@@ -352,6 +352,7 @@ fn what_is_allowed_but_hardly_meant_is_a_warning() {
         ("on_exhausted = \"exit\"", "has no effect without max_restarts"),
         ("window = \"1m\"", "has no effect without max_restarts"),
         ("repair = [\"x\"]", "is never run"),
+        ("capture_timeout = \"1s\"", "has no effect without capture"),
         ("user = \"node\"", "needs root, which we are not"),
         ("startup_timeout = \"1s\"", "is shorter than one startup probe may take"),
         ("probe.liveness = { timeout = \"20s\" }", "is longer than the period, 10s"),
@@ -369,6 +370,16 @@ fn what_is_allowed_but_hardly_meant_is_a_warning() {
         assert_eq!(warnings.len(), 1, "{line}: {warnings:?}");
         assert!(warnings[0].contains(said), "{line}: {warnings:?}");
         assert!(warnings[0].starts_with("rekindle.toml:"), "{line}: {warnings:?}");
+    }
+}
+
+#[test]
+fn a_header_by_which_a_document_is_sent_is_ours() {
+    for name in ["Content-Length", "idempotency-key"] {
+        let notify =
+            format!("[notify]\nwebhook = \"http://127.0.0.1:1/\"\nheaders.{name} = \"5\"\n");
+        let problems = load(&sources(&format!("{notify}{LEAST}"))).unwrap_err();
+        assert!(problems.to_string().contains("is set by us: leave it out"), "{problems}");
     }
 }
 

@@ -59,9 +59,14 @@ pub(super) fn strings(value: &Value) -> Result<Vec<String>, String> {
 
 /// Regular expressions.
 pub(super) fn patterns(value: &Value) -> Result<Vec<Pattern>, String> {
-    let pattern =
-        |text: &String| Pattern::new(text).map_err(|why| format!("has a pattern that {why}"));
-    strings(value)?.iter().map(pattern).collect()
+    let (mut patterns, mut wrong) = (Vec::new(), Vec::new());
+    for (text, number) in strings(value)?.iter().zip(1..) {
+        match Pattern::new(text) {
+            Ok(pattern) => patterns.push(pattern),
+            Err(why) => wrong.push(format!("has a pattern that {why} (number {number})")),
+        }
+    }
+    if wrong.is_empty() { Ok(patterns) } else { Err(wrong.join("; ")) }
 }
 
 /// A program and its arguments.

@@ -157,11 +157,7 @@ fn parse(url: &str) -> Result<Url, ProbeError> {
 /// The client for a URL that is no probe's, with the manners of one.
 pub(super) fn bare_client(url: &str) -> Result<(Url, Client), ProbeError> {
     let url = parse(url)?;
-    let trust = match url.host_str() {
-        _ if url.scheme() == "http" => Trust::None,
-        Some(host) if is_loopback(host) => Trust::Anyone,
-        _ => Trust::System,
-    };
+    let trust = if url.scheme() == "http" { Trust::None } else { Trust::System };
     let client = mannerly(trust, &Resolver::default())?.build().map_err(ProbeError::Client)?;
     Ok((url, client))
 }
