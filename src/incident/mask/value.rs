@@ -53,19 +53,19 @@ impl Value<'_> {
             match byte {
                 b'"' | b'\'' | b'`' if depth > 0 || opens_value(&self.text[..at]) => {
                     at = after_quote(self.text, at);
-                    if depth == 0 && ends_value(bytes.get(at).copied()) {
+                    if depth == 0 && ends_value(bytes.get(at).copied(), *byte) {
                         return at;
                     }
                     is_literal = true;
                     continue;
                 }
-                b'"' | b'\'' | b'`' if depth == 0 && ends_value(next) => {
+                b'"' | b'\'' | b'`' if depth == 0 && ends_value(next, *byte) => {
                     return self.text[..at].trim_end_matches('\\').len();
                 }
                 b'(' | b'[' | b'{' => depth += 1,
                 b')' | b']' | b'}' if depth > 0 => {
                     depth -= 1;
-                    if depth == 0 && is_literal && ends_value(next) {
+                    if depth == 0 && is_literal && ends_value(next, *byte) {
                         return at + 1;
                     }
                 }
@@ -89,9 +89,10 @@ fn opens_value(before: &str) -> bool {
     prefix.len() <= 2 && prefix.bytes().all(|byte| b"bBrRuUfFL@$".contains(&byte))
 }
 
-/// Whether what follows a quote shows that it was the last one.
-fn ends_value(next: Option<u8>) -> bool {
-    next.is_none_or(|byte| byte.is_ascii_whitespace() || b",;:)]}>|&\\\"'`".contains(&byte))
+/// Whether what follows a quote or bracket shows that it was the last one: not itself again.
+fn ends_value(next: Option<u8>, last: u8) -> bool {
+    let ends = |byte: u8| byte.is_ascii_whitespace() || b",;:)]}>|&\"'`".contains(&byte);
+    next.is_none_or(|byte| ends(byte) && byte != last)
 }
 
 const fn begins_member(byte: u8) -> bool {
