@@ -361,7 +361,7 @@ mod tests {
         for number in 0..20 {
             let output = "long\n".repeat(10_000);
             let capture = Some(Capture { output: output.clone(), ..Capture::default() });
-            let record = Incident { output, capture, ..record(&format!("{number:02}"), true) };
+            let record = Incident { capture, output, ..record(&format!("{number:02}"), true) };
             file::append(&directory, &serde_json::to_string(&record).unwrap()).unwrap();
         }
         let rig = rig(Some(scratch.path()));
