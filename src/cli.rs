@@ -12,6 +12,7 @@ pub mod sources;
 pub mod status;
 
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -152,7 +153,7 @@ pub struct IncidentsArgs {
     pub id: Option<String>,
     /// Only the latest so many [default: 20, with --json all]
     #[arg(long, value_name = "N", conflicts_with = "id")]
-    pub last: Option<usize>,
+    pub last: Option<NonZeroUsize>,
     /// Print them as they are kept, one JSON object a line
     #[arg(long)]
     pub json: bool,

@@ -204,6 +204,9 @@ impl Incident {
     #[must_use]
     pub fn in_short(mut self) -> Self {
         self.output = outputs::last(self.output);
+        if let Some(capture) = &mut self.capture {
+            capture.output = outputs::last(std::mem::take(&mut capture.output));
+        }
         self
     }
 }

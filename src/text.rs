@@ -4,7 +4,13 @@
 
 /// `text` on one line: each control character becomes a space.
 pub(crate) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let shown = text.chars().filter(|c| !turns(*c));
+    shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Whether it changes the direction of what follows, which then reads as something else.
+const fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// `text` with its lines, but without colours and other orders to a terminal.
@@ -17,7 +23,7 @@ pub(crate) fn printable(text: &str) -> String {
             // Parameters up to the letter that says what they are for.
             while chars.next_if(|c| matches!(c, ' '..='?')).is_some() {}
             chars.next_if(|c| matches!(c, '@'..='~'));
-        } else if c == '\r' && chars.peek() == Some(&'\n') {
+        } else if turns(c) || (c == '\r' && chars.peek() == Some(&'\n')) {
         } else if c.is_control() && !matches!(c, '\n' | '\t') {
             shown.push(' ');
         } else {
@@ -85,6 +91,7 @@ mod tests {
     #[test]
     fn a_line_for_people_is_short_and_only_one() {
         assert_eq!(one_line("a\nb\u{1b}[31m"), "a b [31m");
+        assert_eq!(one_line("a\u{202d}b"), "ab");
         assert_eq!(short_line("a\nb\u{1b}[31m", 20), "a b [31m");
         assert_eq!(short_line("äääää", 10), "äääää");
         assert_eq!(short_line("ääääää", 10), "äää…");
@@ -102,6 +109,7 @@ mod tests {
             ("\u{1b}]0;title\u{7}\u{1b}", " ]0;title  "),
             ("50 %\r100 %\u{1b}[2", "50 % 100 %"),
             ("\u{9b}31m\u{0}ä", " 31m ä"),
+            ("a\u{202e}b\u{2069}\u{200f}c\u{2060}", "abc\u{2060}"),
         ] {
             assert_eq!(printable(output), shown);
         }

@@ -7,6 +7,7 @@ mod page;
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -82,7 +83,7 @@ fn text(args: &IncidentsArgs, env: &Environment) -> Result<String, NotShown> {
         let record = find(&records, id, &directory)?;
         return Ok(if args.json { line(record) } else { page::whole(record) });
     }
-    let most = args.last.unwrap_or(if args.json { usize::MAX } else { SHOWN });
+    let most = args.last.map_or(if args.json { usize::MAX } else { SHOWN }, NonZeroUsize::get);
     records.drain(..records.len().saturating_sub(most));
     if args.json {
         return Ok(records.iter().map(line).collect());
@@ -206,6 +207,16 @@ mod tests {
             assert_eq!(found, expected, "{id}");
         }
         assert!(find(&[], "last", here).is_err());
+    }
+
+    #[test]
+    fn none_of_the_latest_is_not_asked_for() {
+        use clap::Parser as _;
+        let given =
+            |last| crate::cli::Cli::try_parse_from(["rekindle", "incidents", "--last", last]);
+        let error = given("0").unwrap_err();
+        assert_eq!(error.exit_code(), i32::from(EXIT_USAGE), "{error}");
+        given("1").unwrap();
     }
 
     #[test]

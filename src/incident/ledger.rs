@@ -279,8 +279,8 @@ mod tests {
     use std::fs::File;
     use std::path::Path;
 
-    use super::super::End;
     use super::super::file::FILE;
+    use super::super::{Capture, End};
     use super::*;
     use crate::clock::Clock;
 
@@ -360,14 +360,17 @@ mod tests {
         let directory = File::open(scratch.path()).unwrap();
         for number in 0..20 {
             let output = "long\n".repeat(10_000);
-            let record = Incident { output, ..record(&format!("{number:02}"), true) };
+            let capture = Some(Capture { output: output.clone(), ..Capture::default() });
+            let record = Incident { capture, output, ..record(&format!("{number:02}"), true) };
             file::append(&directory, &serde_json::to_string(&record).unwrap()).unwrap();
         }
         let rig = rig(Some(scratch.path()));
         rig.take("20", true);
         let (_, past) = rig.shown();
         assert_eq!((past.len(), &*past[0], &*past[9]), (SHOWN, "20", "11"));
-        assert!(rig.shared.status().incidents[1].output.len() <= 4096);
+        let shown = &rig.shared.status().incidents[1];
+        let capture = shown.capture.as_ref().unwrap();
+        assert!(shown.output.len() <= 4096 && capture.output.len() <= 4096);
     }
 
     #[test]

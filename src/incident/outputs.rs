@@ -49,8 +49,11 @@ impl Outputs {
             fact,
             Fact::Exited { expected: false, .. } | Fact::NeverReady { .. } | Fact::Unhealthy { .. }
         );
-        if failed {
-            self.attempt.clone_from(&self.latest[Program::Child as usize]);
+        let child = &self.latest[Program::Child as usize];
+        // What broke may exit by itself while it is still looked at: that is no later attempt.
+        let is_later = !matches!((child, &self.child), (Some(a), Some(b)) if Arc::ptr_eq(a, b));
+        if failed && is_later {
+            self.attempt.clone_from(child);
         }
     }
 
@@ -100,7 +103,7 @@ pub(super) fn last(mut text: String) -> String {
 }
 
 /// What follows the line, or if there is only one, the word, in the middle of which `text` begins.
-fn from_next_line(text: &str) -> &str {
+pub(super) fn from_next_line(text: &str) -> &str {
     let end = text.find('\n').or_else(|| text.find(' '));
     end.map_or("", |end| &text[end + 1..])
 }
@@ -131,6 +134,8 @@ mod tests {
         let mut outputs = Outputs::default();
         outputs.launched(Program::Child, tail(b"broke\n"));
         outputs.began();
+        outputs.fact(&exited);
+        assert_eq!(put(&outputs).attempt_output, "", "it is the one that broke");
         outputs.launched(Program::BootHook, tail(b"hook\n"));
         outputs.fact(&Fact::Launched { program: Program::BootHook, id, why });
         outputs.launched(Program::Child, tail(b"again\n"));
