@@ -2,7 +2,7 @@
 
 import json
 
-from support import Metrics, check, wait_until
+from support import Failed, Metrics, check, wait_until
 
 PATIENCE = 120
 
@@ -55,4 +55,9 @@ class Supervisor(Metrics):
         self.wait("it serves again, and settles", self.serves)
 
     def wait(self, what, condition):
-        return wait_until(what, PATIENCE, condition, every=0.1)
+        try:
+            return wait_until(what, PATIENCE, condition, every=0.1)
+        except Failed as failure:
+            console = self.machine.log.read_text(errors="replace")[-3000:]
+            said = self.machine.ask("wget -qO- http://127.0.0.1:7354/status; ps", fails=True)
+            raise Failed(f"{failure}; the console:\n{console}\nthe guest:\n{said}") from None
