@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::crash::served_by;
-use crate::support::http::free_port;
+use crate::support::http::{free_port, post_unix};
 use crate::support::{Config, Rekindle, World, processes, schema};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -149,4 +149,23 @@ fn a_command_that_hangs_is_ended_and_holds_up_nobody() {
     settled(&rekindle);
     rekindle.wait_said(&["the notify command ended with timeout"]);
     rekindle.wait("it has left nothing", || world.processes_like("sleep 1000").is_empty());
+}
+
+#[test]
+fn nobody_is_told_of_a_drill() {
+    let (world, port) = (World::new(), free_port());
+    let (hook, comes) = receiver(0);
+    let config = Config::demo(port)
+        .supervisor("drills = true")
+        .notify(&format!("webhook = \"http://127.0.0.1:{hook}/\""));
+    let rekindle = world.run(&config);
+    settled(&rekindle);
+
+    post_unix(&world.path("run/control.sock"), "/drill?killed").expect("the order is taken");
+    rekindle.wait("the drill is recorded", || !world.lines("state/incidents.jsonl").is_empty());
+    settled(&rekindle);
+    processes::send(served_by(&rekindle, port), Signal::KILL);
+
+    let first = next(&comes, &rekindle);
+    assert_eq!((&first["event"], &first["incident"]["cause"]), (&"began".into(), &"crash".into()));
 }
