@@ -134,6 +134,10 @@ impl Reporter {
         let news = self.status.tally.fact(now, fact);
         let sums = self.status.tally.sums(now);
         Arc::make_mut(&mut self.status.history).look(now, clock::wall(), &sums);
+        if matches!(news, Some(News::Began(_))) {
+            // Whoever has seen it counted does not find a healthy service.
+            self.publish();
+        }
         self.tell(now, fact);
         if let Some(news) = &news {
             self.outage(now, news);

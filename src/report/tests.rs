@@ -237,6 +237,27 @@ fn the_log_tells_the_story_of_a_heal() {
 }
 
 #[test]
+fn who_reads_of_a_crash_in_the_log_finds_its_outage_in_the_status() {
+    struct Ask(Arc<Shared>, Arc<Mutex<Vec<Option<Cause>>>>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Ask {
+        fn on_event(&self, _event: &tracing::Event<'_>, _context: Context<'_, S>) {
+            let outage = self.0.status().tally.outage();
+            self.1.lock().unwrap().push(outage.map(|outage| outage.cause));
+        }
+    }
+
+    let mut rig = rig(&service());
+    rig.reporter.fact(at(0), &launched(Program::Child, Reason::Start, 1));
+    rig.reporter.fact(at(100), &Fact::Healthy { id: ID, settles: false });
+    let told = Arc::default();
+    let subscriber = tracing_subscriber::registry().with(Ask(rig.shared, Arc::clone(&told)));
+    let exited = Fact::Exited { id: ID, exit: Exit::Code(1), expected: false };
+    tracing::subscriber::with_default(subscriber, || rig.reporter.fact(at(200), &exited));
+    assert_eq!(*told.lock().unwrap(), [Some(Cause::Crash)]);
+}
+
+#[test]
 fn a_heal_is_counted_and_measured_from_the_first_failed_probe() {
     let mut rig = rig(&service());
     tell_a_heal(&mut rig.reporter);
