@@ -155,9 +155,11 @@ fn a_command_that_hangs_is_ended_and_holds_up_nobody() {
 fn nobody_is_told_of_a_drill() {
     let (world, port) = (World::new(), free_port());
     let (hook, comes) = receiver(0);
+    let told = world.at("told");
     let config = Config::demo(port)
         .supervisor("drills = true")
-        .notify(&format!("webhook = \"http://127.0.0.1:{hook}/\""));
+        .notify(&format!("webhook = \"http://127.0.0.1:{hook}/\""))
+        .notify(&format!("exec = [\"/bin/sh\", \"-c\", \"echo $REKINDLE_CAUSE >> {told}\"]"));
     let rekindle = world.run(&config);
     settled(&rekindle);
 
@@ -168,4 +170,6 @@ fn nobody_is_told_of_a_drill() {
 
     let first = next(&comes, &rekindle);
     assert_eq!((&first["event"], &first["incident"]["cause"]), (&"began".into(), &"crash".into()));
+    rekindle.wait("the command is told that it is over", || world.lines("told").len() == 2);
+    assert_eq!(world.lines("told"), ["crash", "crash"]);
 }
