@@ -243,7 +243,10 @@ impl Reporter {
 
     fn probe_failed(&mut self, role: Role, kind: FailKind, failures: u32, threshold: u32) {
         let (probe, result) = (role.label(), kind.label());
-        if failures <= threshold {
+        // The core counts to the threshold.
+        let answered = self.status.probes.get(probe);
+        let in_a_row = answered.map_or(failures, |answer| answer.failures.max(failures));
+        if in_a_row <= threshold {
             say!(
                 info,
                 self,
@@ -252,7 +255,7 @@ impl Reporter {
                 "{role} probe: {kind} (failure {failures} of {threshold})"
             );
         } else {
-            say!(debug, self, probe, result, "{role} probe: {kind} ({failures} failures in a row)");
+            say!(debug, self, probe, result, "{role} probe: {kind} ({in_a_row} failures in a row)");
         }
     }
 

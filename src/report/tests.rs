@@ -405,6 +405,33 @@ fn probes_are_counted_by_what_they_said_and_doubt_holds_the_count() {
 }
 
 #[test]
+fn a_readiness_probe_that_goes_on_failing_is_no_news() {
+    let mut service = service();
+    service.policy.readiness = service.policy.liveness;
+    let mut rig = rig(&service);
+    let failed = Fact::ProbeFailed {
+        role: Role::Readiness,
+        kind: FailKind::Timeout,
+        failures: 3,
+        threshold: 3,
+    };
+    let lines = [3, 4].map(|failures| {
+        while rig.reporter.status.probes.get("readiness").is_none_or(|a| a.failures < failures) {
+            let took = Duration::from_millis(30);
+            rig.reporter.probe_answered(at(1), Role::Readiness, FAILED, took, &answer(FAILED));
+        }
+        logged(|| rig.reporter.fact(at(1), &failed))
+    });
+    assert_eq!(
+        lines.concat(),
+        [
+            "INFO  readiness probe: timeout (failure 3 of 3)",
+            "DEBUG readiness probe: timeout (4 failures in a row)",
+        ]
+    );
+}
+
+#[test]
 fn each_probe_is_blind_for_itself_and_at_most_for_one_launch() {
     let mut service = service();
     service.policy.readiness = service.policy.liveness;
