@@ -12,7 +12,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::fs::Mode;
-use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -26,7 +25,7 @@ use crate::incident::Capture;
 use crate::process::{Launchable, Sink};
 use crate::supervisor::{Incarnation, Moment};
 
-/// So much of the end of what it writes is kept.
+/// So much of the end of what it writes is kept. A pipe holds no more.
 const KEPT: usize = 64 * 1024;
 
 /// So much is read at once, and then the loop gets a turn.
@@ -56,11 +55,15 @@ pub(super) struct Capturer {
 struct Looking {
     task: JoinHandle<()>,
     began: Moment,
-    written: Written,
+    output: Rc<Output>,
 }
 
-/// The end of what was written so far.
-type Written = Rc<RefCell<VecDeque<u8>>>;
+/// What it writes.
+struct Output {
+    read: Receiver,
+    /// The end of what was read so far.
+    kept: RefCell<VecDeque<u8>>,
+}
 
 impl Capturer {
     pub(super) fn new(aside: Aside, clock: Clock) -> Self {
@@ -76,50 +79,55 @@ impl Capturer {
 
     /// Gives up a look, if one is taken: what it has started is killed. What came of it so far.
     pub(super) fn give_up(&mut self) -> Option<Capture> {
-        let Looking { task, began, written } = self.looking.take()?;
+        let Looking { task, began, output } = self.looking.take()?;
         task.abort();
-        Some(self.capture("given up".to_owned(), began, &written))
+        output.take_what_is_there();
+        Some(capture_of("given up".to_owned(), self.clock.now().since(began), output.text()))
     }
 
     /// Has a look taken at the process `pid` of a launch; the answer comes as news.
     pub(super) fn look(&mut self, id: Incarnation, pid: u32) {
         self.give_up();
         let Some(command) = self.aside.service.capture.clone() else { return };
-        let (began, written) = (self.clock.now(), Written::default());
-        let (aside, clock, done) = (self.aside.clone(), self.clock, self.done.0.clone());
-        let writes = Rc::clone(&written);
+        let (began, done) = (self.clock.now(), self.done.0.clone());
+        // The receiver lives as long as the loop.
+        let tell = move |capture| drop(done.send(Captured { id, capture }));
+        let (output, ends) = match Output::new() {
+            Ok((output, ends)) => (Rc::new(output), ends),
+            Err(error) => {
+                let why = format!("no place to write: {error}");
+                return tell(capture_of(why, Duration::ZERO, String::new()));
+            }
+        };
+        let (aside, clock, heard) = (self.aside.clone(), self.clock, Rc::clone(&output));
         let task = tokio::task::spawn_local(async move {
-            let result = look(&aside, &command, pid, &writes).await;
-            let capture = capture_of(result, clock.now().since(began), &writes);
-            // The receiver lives as long as the loop.
-            done.send(Captured { id, capture }).ok();
+            let result = look(&aside, &command, pid, ends, &heard).await;
+            tell(capture_of(result, clock.now().since(began), heard.text()));
         });
-        self.looking = Some(Looking { task, began, written });
-    }
-
-    fn capture(&self, result: String, began: Moment, written: &Written) -> Capture {
-        capture_of(result, self.clock.now().since(began), written)
+        self.looking = Some(Looking { task, began, output });
     }
 }
 
-fn capture_of(result: String, took: Duration, written: &Written) -> Capture {
-    let bytes: Vec<u8> = written.borrow().iter().copied().collect();
-    let output = String::from_utf8_lossy(&bytes).into_owned();
+fn capture_of(result: String, took: Duration, output: String) -> Capture {
     Capture { result, took_seconds: took.as_secs_f64(), output }
 }
 
 /// How the command ended, or why it could not be run.
-async fn look(aside: &Aside, command: &Command, pid: u32, written: &Written) -> String {
-    let program = aside.program(&command.argv, [("REKINDLE_PID", pid.to_string())]);
-    let ends = ends().map_err(|error| format!("no place to write: {error}"));
-    let (program, (read, [stdout, stderr])) = match (program, ends) {
-        (Ok(program), Ok(ends)) => (program, ends),
-        (Err(why), _) | (_, Err(why)) => return why,
+async fn look(
+    aside: &Aside,
+    command: &Command,
+    pid: u32,
+    ends: [OwnedFd; 2],
+    output: &Output,
+) -> String {
+    let program = match aside.program(&command.argv, [("REKINDLE_PID", pid.to_string())]) {
+        Ok(program) => program,
+        Err(why) => return why,
     };
-    let [stdout, stderr] = [stdout, stderr].map(Sink::To);
+    let [stdout, stderr] = ends.map(Sink::To);
     let program = Launchable { stdout, stderr, ..program };
     let mut run = pin!(aside.run(program, command.timeout));
-    let mut read = pin!(keep_the_end(read, written));
+    let mut read = pin!(output.read_all());
     tokio::select! {
         result = &mut run => {
             tokio::time::timeout(LAST_WORDS, read).await.ok();
@@ -130,29 +138,53 @@ async fn look(aside: &Aside, command: &Command, pid: u32, written: &Written) -> 
     }
 }
 
-/// A pipe: the end that is read, and two to write to.
-fn ends() -> io::Result<(Receiver, [OwnedFd; 2])> {
-    let (read, write) = pipe()?;
-    // A shell opens it again for `> /dev/stderr`, perhaps as another user than we are.
-    rustix::fs::fchmod(&write, Mode::from_raw_mode(0o666))?;
-    Ok((Receiver::from_owned_fd(read)?, [write.try_clone()?, write]))
-}
+impl Output {
+    /// A pipe: what is read from, and two ends to write to.
+    fn new() -> io::Result<(Self, [OwnedFd; 2])> {
+        let (read, write) = pipe()?;
+        // A shell opens it again for `> /dev/stderr`, perhaps as another user than we are.
+        rustix::fs::fchmod(&write, Mode::from_raw_mode(0o666))?;
+        let read = Receiver::from_owned_fd(read)?;
+        Ok((Self { read, kept: RefCell::default() }, [write.try_clone()?, write]))
+    }
 
-/// Reads until nobody can write any more. However much comes, the loop gets its turns.
-async fn keep_the_end(mut read: Receiver, written: &Written) {
-    let mut piece = vec![0; PIECE];
-    while let Ok(length @ 1..) = read.read(&mut piece).await {
-        push_within(&mut written.borrow_mut(), &piece[..length]);
-        if length == PIECE {
-            sleep(PAUSE).await;
+    /// Reads until nobody can write any more. However much comes, the loop gets its turns.
+    async fn read_all(&self) {
+        let mut piece = vec![0; PIECE];
+        while self.read.readable().await.is_ok() {
+            match self.read.try_read(&mut piece) {
+                Ok(0) => return,
+                Ok(length) => {
+                    self.keep(&piece[..length]);
+                    if length == PIECE {
+                        sleep(PAUSE).await;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
         }
     }
-}
 
-fn push_within(written: &mut VecDeque<u8>, piece: &[u8]) {
-    written.extend(piece);
-    let surplus = written.len().saturating_sub(KEPT);
-    written.drain(..surplus);
+    /// Reads what was written before now, whether or not the runtime has heard of it yet.
+    fn take_what_is_there(&self) {
+        let mut piece = vec![0; KEPT];
+        if let Ok(length) = rustix::io::read(&self.read, &mut piece) {
+            self.keep(&piece[..length]);
+        }
+    }
+
+    fn keep(&self, piece: &[u8]) {
+        let mut kept = self.kept.borrow_mut();
+        kept.extend(piece);
+        let surplus = kept.len().saturating_sub(KEPT);
+        kept.drain(..surplus);
+    }
+
+    fn text(&self) -> String {
+        let bytes: Vec<u8> = self.kept.borrow().iter().copied().collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
 }
 
 #[cfg(test)]
@@ -164,16 +196,24 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_what_is_written_is_kept_however_much_it_is() {
-        let (read, [stdout, stderr]) = ends().expect("a pipe");
+        let (output, [stdout, stderr]) = Output::new().expect("a pipe");
         let writer = std::thread::spawn(move || {
             let [mut stdout, mut stderr] = [stdout, stderr].map(File::from);
             stdout.write_all(&vec![b'x'; 10 * KEPT]).expect("it is read");
             stderr.write_all(b"the end").expect("it is read");
         });
-        let written = Written::default();
-        keep_the_end(read, &written).await;
+        output.read_all().await;
         writer.join().expect("it has written");
-        let kept: Vec<u8> = written.borrow().iter().copied().collect();
-        assert!(kept.len() == KEPT && kept.ends_with(b"xthe end"));
+        let text = output.text();
+        assert!(text.len() == KEPT && text.ends_with("xthe end"));
+    }
+
+    #[tokio::test]
+    async fn what_was_written_just_before_a_look_is_given_up_is_kept() {
+        let (output, [stdout, _stderr]) = Output::new().expect("a pipe");
+        File::from(stdout).write_all(b"its stack").expect("there is room");
+        output.take_what_is_there();
+        output.take_what_is_there();
+        assert_eq!(output.text(), "its stack");
     }
 }
