@@ -15,6 +15,7 @@ mod judgement;
 mod launcher;
 mod probers;
 mod signals;
+mod standstill;
 mod stop_order;
 mod taking_down;
 

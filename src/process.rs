@@ -24,6 +24,7 @@ pub mod sweep;
 pub(crate) mod testing;
 mod tree;
 pub mod user;
+mod waiting;
 mod world;
 
 use std::ffi::OsString;
@@ -34,6 +35,7 @@ pub use exec::{reserve_hand_over_descriptor, signal, spawn, take_terminal_back};
 pub use launch::{Env, Input, Launchable, Process, Sink, SpawnError, Step, resource};
 pub use registry::Registry;
 pub use tree::{Orphans, Tree, Undelivered};
+pub use waiting::Queue;
 
 /// The variable by which a process of ours is known after its parents are gone.
 pub const MARK_VARIABLE: &str = "REKINDLE_INSTANCE";

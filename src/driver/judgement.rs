@@ -46,7 +46,9 @@ impl Driver {
         }
         let longest = self.probers.longest(answered.role);
         believed(verdict, answered.took, longest, || {
-            self.tree.borrow_mut().waited_since(answered.share, answered.took)
+            let mut tree = self.tree.borrow_mut();
+            let over = tree.waited().saturating_sub(answered.waited);
+            over + answered.standstill.until(self.clock.now(), &tree.queue())
         })
     }
 

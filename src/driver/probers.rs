@@ -14,16 +14,16 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 
 use super::aside::as_the_child;
+use super::standstill::{Standstill, with_looks};
 use crate::clock::Clock;
 use crate::config::{Probe, ProbeTarget, Service};
 use crate::gather::gather;
 use crate::probe::{Answer, ExecOutcome, ProbeError, Prober, exec_verdict};
 use crate::process::port::PortWatch;
-use crate::process::proc::Share;
 use crate::process::run::{self, Ran};
 use crate::process::user::Identity;
 use crate::process::{Env, Launchable, Mark, Registry, Sink, Tree};
-use crate::supervisor::{Errno, Incarnation, Role};
+use crate::supervisor::{Errno, Incarnation, ProbePolicy, Role};
 
 /// A probe's answer, and what is needed to judge it.
 pub(super) struct Answered {
@@ -32,8 +32,10 @@ pub(super) struct Answered {
     pub(super) probe: u32,
     pub(super) answer: Answer,
     pub(super) took: Duration,
-    /// What the tree had got of the processors when the probe began.
-    pub(super) share: Share,
+    /// How long the tree had waited for a processor when the probe began.
+    pub(super) waited: Duration,
+    /// How long some of it may have waited when it ended.
+    pub(super) standstill: Standstill,
 }
 
 /// A probe that can never be made as configured.
@@ -153,13 +155,17 @@ impl Probers {
 
     /// A probe of this role that takes longer did not only use its own timeout.
     pub(super) fn longest(&self, role: Role) -> Duration {
+        let longest = |probe: ProbePolicy| probe.timeout + probe.tolerated_lateness();
+        self.rhythm(role).map_or(Duration::MAX, longest)
+    }
+
+    fn rhythm(&self, role: Role) -> Option<ProbePolicy> {
         let policy = &self.service.policy;
-        let rhythm = match role {
+        match role {
             Role::Startup => policy.startup,
             Role::Liveness => policy.liveness,
             Role::Readiness => policy.readiness,
-        };
-        rhythm.map_or(Duration::MAX, |probe| probe.timeout + probe.tolerated_lateness())
+        }
     }
 
     /// A new child owes nothing for what its predecessor did.
@@ -201,26 +207,32 @@ impl Probers {
         if let Some(older) = self.in_flight.remove(&role) {
             older.abort();
         }
-        let share = tree.borrow_mut().share();
+        let (waited, tree) = (tree.borrow_mut().waited(), Rc::clone(tree));
         let (clock, answers) = (self.clock, self.answers.clone());
         let (mark, registry) = (self.mark.clone(), self.registry.clone());
+        let longest = self.rhythm(role).map_or(Duration::MAX, |probe| probe.timeout);
         let task = tokio::task::spawn_local(async move {
-            let (began, answer) = match work {
-                Work::Here(prober) => {
-                    // An older probe that was given up may not have let go of it yet.
-                    let mut prober = prober.lock().await;
-                    let began = clock.now();
-                    (began, prober.ask(began).await)
+            let mut standstill = Standstill::default();
+            let look = || standstill.look(clock.now(), tree.borrow().queue());
+            let probing = async {
+                match work {
+                    Work::Here(prober) => {
+                        // An older probe that was given up may not have let go of it yet.
+                        let mut prober = prober.lock().await;
+                        let began = clock.now();
+                        (began, prober.ask(began).await)
+                    }
+                    Work::Run(program, timeout) => {
+                        let began = clock.now();
+                        (began, judge(run::run(*program, timeout, &mark, &registry).await))
+                    }
+                    Work::Refused(errno, text) => (clock.now(), refused(errno, text)),
                 }
-                Work::Run(program, timeout) => {
-                    let began = clock.now();
-                    (began, judge(run::run(*program, timeout, &mark, &registry).await))
-                }
-                Work::Refused(errno, text) => (clock.now(), refused(errno, text)),
             };
+            let (began, answer) = with_looks(probing, longest, look).await;
             let took = clock.now().since(began);
             // The receiver lives as long as the loop.
-            answers.send(Answered { id, role, probe, answer, took, share }).ok();
+            answers.send(Answered { id, role, probe, answer, took, waited, standstill }).ok();
         });
         self.in_flight.insert(role, task);
     }

@@ -12,8 +12,9 @@ use rustix::process::Signal as Number;
 
 use super::cgroup::Cgroup;
 use super::kill::{self, Identified};
-use super::proc::{self, Share, Stat};
+use super::proc::{self, Stat};
 use super::run::PROBE_VARIABLE;
+use super::waiting::{Queue, WaitMeter};
 use super::world::{Ids, World};
 use super::{MARK_VARIABLE, Mark, Process, Registry, reaper};
 use crate::gather::gather;
@@ -52,7 +53,7 @@ pub struct Tree {
     members: BTreeMap<u32, Stat>,
     ids: Ids,
     origins: BTreeMap<Identified, Origin>,
-    shares: ShareMeter,
+    waits: WaitMeter,
 }
 
 impl Tree {
@@ -68,7 +69,7 @@ impl Tree {
             members: BTreeMap::new(),
             ids: Ids::default(),
             origins: BTreeMap::new(),
-            shares: ShareMeter::default(),
+            waits: WaitMeter::default(),
         }
     }
 
@@ -92,7 +93,7 @@ impl Tree {
     /// Takes a process that was just started as the main one. What an earlier one left stays.
     pub fn launched(&mut self, process: Process) {
         self.main = Some(process);
-        self.shares.look_again();
+        self.waits.look_again();
         self.ids.remember(process.pid, Some(process.start_time));
     }
 
@@ -188,22 +189,20 @@ impl Tree {
         complete.then_some(false)
     }
 
-    /// What members have got of the processors and waited for, added up since the tree was made.
+    /// How long members have waited for a processor, as far as it is over, since the tree was made.
     ///
-    /// Only differences mean something. The set of processes is looked up anew in the 1st, 2nd,
-    /// 4th … and every 64th call after a launch, so that calls around each probe cost little.
-    pub fn share(&mut self) -> Share {
-        if self.shares.is_lookup_due() {
+    /// Only differences mean something. The set of processes is looked up anew only now and then,
+    /// so that calls around each probe cost little.
+    pub fn waited(&mut self) -> Duration {
+        if self.waits.is_lookup_due() {
             self.scan();
         }
-        self.shares.sample(self.members.values().map(Identified::from))
+        self.waits.sample(self.members.values().map(Identified::from))
     }
 
-    /// How long members have been runnable without running since `before`, which was `span` ago.
-    pub fn waited_since(&mut self, before: Share, span: Duration) -> Duration {
-        let now = self.share();
-        let runs = |pid: &u32| proc::stat(*pid).is_some_and(|stat| stat.state == b'R');
-        waited(before, now, span, self.members.keys().any(runs))
+    /// Which members wait for a processor now, or have one.
+    pub fn queue(&self) -> Queue {
+        Queue::look(self.members.values().map(Identified::from))
     }
 
     /// One signal to the main process's group, in which nobody can escape it by forking, and one
@@ -376,49 +375,6 @@ impl Origin {
 /// Whether a stopped process should be continued so that it can act on the signal.
 fn wakes(signal: Signal) -> bool {
     matches!(signal, Signal::Stop | Signal::Term)
-}
-
-/// How long a tree has waited within `span`.
-///
-/// The kernel adds a wait only when it is over. Whoever is runnable now may have waited for all the
-/// time in which nothing of the tree ran.
-fn waited(before: Share, now: Share, span: Duration, is_runnable: bool) -> Duration {
-    let ended = now.waited.saturating_sub(before.waited);
-    let idle = span.saturating_sub(now.ran.saturating_sub(before.ran));
-    if is_runnable { ended.max(idle) } else { ended }
-}
-
-/// Adds up the shares of a changing set of processes.
-#[derive(Default, Debug)]
-struct ShareMeter {
-    total: Share,
-    calls: u32,
-    last: BTreeMap<Identified, Share>,
-}
-
-impl ShareMeter {
-    /// The processes that were measured are over: the next call looks for the new ones.
-    fn look_again(&mut self) {
-        self.calls = 0;
-    }
-
-    fn is_lookup_due(&mut self) -> bool {
-        self.calls = self.calls.wrapping_add(1);
-        self.calls.is_multiple_of(64) || (self.calls < 64 && self.calls.is_power_of_two())
-    }
-
-    /// What a process had got before it was first seen does not count.
-    fn sample(&mut self, processes: impl Iterator<Item = Identified>) -> Share {
-        let share = |process: Identified| Some((process, proc::share(process.pid)?));
-        let now: BTreeMap<Identified, Share> = gather(processes.filter_map(share));
-        for (process, share) in &now {
-            let before = self.last.get(process).copied().unwrap_or(*share);
-            self.total.ran += share.ran.saturating_sub(before.ran);
-            self.total.waited += share.waited.saturating_sub(before.waited);
-        }
-        self.last = now;
-        self.total
-    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::support::freezer::Freezer;
 use crate::support::http::free_port;
 use crate::support::rekindle::WARN;
 use crate::support::{
-    Config, Fault, Part, REKINDLE, Rekindle, Stopwatch, World, has_tool, is_root, processes,
+    Config, Fault, Part, REKINDLE, Rekindle, Stopwatch, World, get, has_tool, is_root, processes,
     this_test,
 };
 
@@ -223,6 +223,43 @@ fn a_child_that_hangs_under_load_is_healed_once_doubt_has_lasted_long_enough() {
 }
 
 #[test]
+fn a_child_that_is_slow_beside_a_busy_neighbour_is_not_taken_for_starved() {
+    if !has_tool("taskset") {
+        return;
+    }
+    let (world, port) = (World::new(), free_port());
+    // The end of a probe wakes it, and then it has to wait for its processor for a moment.
+    let processor = a_processor();
+    let script =
+        format!("exec nice -n 19 taskset -c {processor} {REKINDLE} demo-gateway --port {port}");
+    let probe = format!("http = \"http://127.0.0.1:{port}/health\"");
+    let config = Config::script(&script).probing(&probe).with(
+        r#"
+        probe.liveness.timeout = "400ms"
+        max_doubt = "1h"
+        "#,
+    );
+    let rekindle = world.run(&config);
+    rekindle.wait_state("healthy");
+    let mut command = world.command("taskset");
+    command.args(["-c", &processor, "sh", "-c", "while :; do :; done"]);
+    let _neighbour = world.start(command);
+
+    get(port, "/fault?mode=slow").expect("the demo gateway takes the order");
+    let watch = Stopwatch::start();
+
+    rekindle.wait_restarts("probe_failed", 1);
+    rekindle.wait_state("healthy");
+    let row = Fault {
+        part: Part::Away,
+        fault: "a child is really slow, and its processor is busy",
+        injected: "the gateway answers after 30 s, at nice 19 beside a busy loop on one processor",
+        outcome: "that it waits for a moment when a probe ends is not taken for starvation: healed",
+    };
+    row.recovered_after(this_test!(), watch.elapsed());
+}
+
+#[test]
 fn clocks_that_have_always_been_apart_are_no_suspension() {
     let mut recoveries = Vec::new();
     for (monotonic, boottime) in [("0", "3600"), ("3600", "0"), ("86400", "8640000")] {
@@ -336,6 +373,14 @@ fn load(world: &World, span: Duration) -> Rekindle<'_> {
     command.args(["-n", "-10", "stress-ng", "--cpu", &workers.to_string()]);
     command.args(["--timeout", &format!("{}s", span.as_secs())]);
     world.start(command)
+}
+
+/// One of the processors that we may use, in the words of `taskset`.
+fn a_processor() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").expect("our status");
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let first = list.and_then(|list| list.trim().split([',', '-']).next());
+    first.expect("a processor").to_owned()
 }
 
 /// How long a process has been runnable without running.

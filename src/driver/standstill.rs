@@ -1,0 +1,97 @@
+//! What shows, while a probe waits for its answer, that the child could not run.
+//!
+//! A wait for a processor that goes on when the probe ends is told by nothing afterwards: the end of
+//! a probe wakes the child, so that it waits then in any case. So the probe looks some times in
+//! between. What its answer is worth is judged elsewhere.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::process::Queue;
+use crate::supervisor::Moment;
+
+/// Looks come after every such part of the probe's timeout: of a wait as much can stay unseen.
+const PARTS: u32 = 4;
+
+/// Who waits for a processor without a turn, and since when that is known.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(super) struct Standstill(Option<(Moment, Queue)>);
+
+impl Standstill {
+    /// These are in the queue now.
+    pub(super) fn look(&mut self, now: Moment, queue: Queue) {
+        self.0 = self.goes_on(&queue).or_else(|| (!queue.is_empty()).then_some((now, queue)));
+    }
+
+    /// How long it has lasted at least, if these are in the queue now.
+    pub(super) fn until(&self, now: Moment, queue: &Queue) -> Duration {
+        self.goes_on(queue).map_or(Duration::ZERO, |(since, _)| now.since(since))
+    }
+
+    fn goes_on(&self, queue: &Queue) -> Option<(Moment, Queue)> {
+        let (since, before) = self.0.as_ref()?;
+        let still = before.still_in(queue);
+        (!still.is_empty()).then_some((*since, still))
+    }
+}
+
+/// Waits for `work`, which can take as long as `timeout`, and looks in between.
+pub(super) async fn with_looks<T>(
+    work: impl Future<Output = T>,
+    longest: Duration,
+    mut look: impl FnMut(),
+) -> T {
+    let mut work = pin!(work);
+    loop {
+        match timeout(longest / PARTS, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => look(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_counts_from_the_first_look_that_saw_it_until_somebody_has_had_a_turn() {
+        let at = |millis| Moment::new(Duration::from_millis(millis));
+        let mut standstill = Standstill::default();
+        for (millis, queue, known) in [
+            // It sleeps, and is woken just now.
+            (250, &[][..], 0),
+            (500, &[(7, 10)], 0),
+            (750, &[(7, 10)], 250),
+            // One of them has run, the other one never.
+            (1000, &[(7, 10), (8, 5)], 500),
+            (1250, &[(7, 11), (8, 5)], 0),
+            (1500, &[(7, 11), (8, 6)], 250),
+            // It sleeps again.
+            (1750, &[], 0),
+        ] {
+            let queue = Queue::of(queue);
+            let lasted = standstill.until(at(millis), &queue);
+            assert_eq!(lasted, Duration::from_millis(known), "{millis}");
+            standstill.look(at(millis), queue);
+        }
+    }
+
+    #[tokio::test]
+    async fn looks_are_taken_as_long_as_the_work_lasts() {
+        let (enough, mut looks) = (Notify::new(), 0);
+        let look = || {
+            looks += 1;
+            if looks == 3 {
+                enough.notify_one();
+            }
+        };
+        with_looks(enough.notified(), Duration::from_millis(4), look).await;
+        assert_eq!(looks, 3);
+    }
+}
