@@ -114,7 +114,13 @@ pub fn children(pid: u32) -> Option<Vec<u32>> {
     Some(children)
 }
 
-/// What the main thread of a process has got of the processors, and how long it has waited for it.
+/// The ids of a process' threads. Each has a `/proc/ID` of its own, which is not listed there.
+pub fn threads(pid: u32) -> impl Iterator<Item = u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    tasks.filter_map(|task| number(task.ok()?.file_name().as_encoded_bytes()))
+}
+
+/// What a thread has got of the processors, and how long it has waited for it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Share {
     /// It ran for so long.
@@ -123,9 +129,9 @@ pub struct Share {
     pub waited: Duration,
 }
 
-/// Reads `/proc/PID/schedstat`.
-pub fn share(pid: u32) -> Option<Share> {
-    parse_schedstat(&fs::read(format!("/proc/{pid}/schedstat")).ok()?)
+/// Reads `/proc/ID/schedstat` of a thread; the id of a process' main thread is its pid.
+pub fn share(id: u32) -> Option<Share> {
+    parse_schedstat(&fs::read(format!("/proc/{id}/schedstat")).ok()?)
 }
 
 /// The environment that a process was started with; `None` if we may not look, and while there is

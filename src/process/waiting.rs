@@ -1,22 +1,26 @@
 //! How long processes have waited for a processor.
 //!
-//! The kernel adds a wait only when it is over. While it goes on, all that shows is who is runnable
-//! and how long each has run so far: who is runnable at two moments without having run between them
-//! has waited all the time between them. This reads no clock.
+//! Any thread may be the one that serves, so a process has waited as long as that of its threads
+//! that has waited longest. The kernel adds a wait only when it is over. While it goes on, all that
+//! shows is who is runnable and how long each has run so far: who is runnable at two moments without
+//! having run between them has waited all the time between them. This reads no clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::kill::Identified;
-use super::proc::{self, Share};
+use super::proc;
 use crate::gather::gather;
+
+/// A thread of a process.
+type Thread = (Identified, u32);
 
 /// Adds up the waits that are over, of a changing set of processes.
 #[derive(Default, Debug)]
 pub(super) struct WaitMeter {
     total: Duration,
     calls: u32,
-    last: BTreeMap<Identified, Share>,
+    last: BTreeMap<Thread, Duration>,
 }
 
 impl WaitMeter {
@@ -31,29 +35,43 @@ impl WaitMeter {
         self.calls.is_multiple_of(64) || (self.calls < 64 && self.calls.is_power_of_two())
     }
 
-    /// What a process had waited before it was first seen does not count.
+    /// What a thread had waited before it was first seen does not count.
     pub(super) fn sample(&mut self, processes: impl Iterator<Item = Identified>) -> Duration {
-        let share = |process: Identified| Some((process, proc::share(process.pid)?));
-        let now: BTreeMap<Identified, Share> = gather(processes.filter_map(share));
-        for (process, share) in &now {
-            let before = self.last.get(process).copied().unwrap_or(*share);
-            self.total += share.waited.saturating_sub(before.waited);
-        }
+        let waited = |thread: Thread| Some((thread, proc::share(thread.1)?.waited));
+        let now: BTreeMap<Thread, Duration> =
+            gather(processes.flat_map(threads).filter_map(waited));
+        self.total += grown(&self.last, &now);
         self.last = now;
         self.total
     }
 }
 
+/// By how much the waits of processes have grown, each by that of one of its threads.
+fn grown(before: &BTreeMap<Thread, Duration>, now: &BTreeMap<Thread, Duration>) -> Duration {
+    let mut longest = BTreeMap::<Identified, Duration>::new();
+    for (thread, waited) in now {
+        let grown = waited.saturating_sub(*before.get(thread).unwrap_or(waited));
+        let longest = longest.entry(thread.0).or_default();
+        *longest = grown.max(*longest);
+    }
+    longest.values().sum()
+}
+
+fn threads(process: Identified) -> impl Iterator<Item = Thread> {
+    proc::threads(process.pid).map(move |id| (process, id))
+}
+
 /// Who was runnable at a moment, and how long each had run by then.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Queue(BTreeMap<Identified, Duration>);
+pub struct Queue(BTreeMap<Thread, Duration>);
 
 impl Queue {
-    /// Those of `processes` who are runnable now.
+    /// Those threads of `processes` that are runnable now.
     pub(super) fn look(processes: impl Iterator<Item = Identified>) -> Self {
-        let is_runnable = |pid: u32| proc::stat(pid).is_some_and(|stat| stat.state == b'R');
-        let ran = |process: Identified| Some((process, proc::share(process.pid)?.ran));
-        Self(gather(processes.filter(|process| is_runnable(process.pid)).filter_map(ran)))
+        let is_runnable =
+            |thread: &Thread| proc::stat(thread.1).is_some_and(|stat| stat.state == b'R');
+        let ran = |thread: Thread| Some((thread, proc::share(thread.1)?.ran));
+        Self(gather(processes.flat_map(threads).filter(is_runnable).filter_map(ran)))
     }
 
     /// Whether nobody is in it.
@@ -64,17 +82,17 @@ impl Queue {
     /// Those who are in the `later` one, too, and have not run in between.
     #[must_use]
     pub fn still_in(&self, later: &Self) -> Self {
-        let waits = |entry: &(&Identified, &Duration)| later.0.get(entry.0) == Some(entry.1);
-        Self(self.0.iter().filter(waits).map(|(process, ran)| (*process, *ran)).collect())
+        let waits = |entry: &(&Thread, &Duration)| later.0.get(entry.0) == Some(entry.1);
+        Self(self.0.iter().filter(waits).map(|(thread, ran)| (*thread, *ran)).collect())
     }
 }
 
 #[cfg(test)]
 impl Queue {
-    /// Processes by their pid, and for how many milliseconds each has run.
+    /// Processes with one thread by their pid, and for how many milliseconds each has run.
     pub(crate) fn of(entries: &[(u32, u64)]) -> Self {
         let entry = |(pid, ran): &(u32, u64)| {
-            (Identified { pid: *pid, start_time: 1 }, Duration::from_millis(*ran))
+            ((Identified { pid: *pid, start_time: 1 }, *pid), Duration::from_millis(*ran))
         };
         Self(entries.iter().map(entry).collect())
     }
@@ -82,22 +100,80 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, mpsc};
+    use std::{hint, thread};
+
     use super::*;
-    use crate::process::testing::{Started, sh, until};
+    use crate::process::testing::until;
+
+    /// This process, whose main thread sleeps while the tests run.
+    fn ourselves() -> impl Iterator<Item = Identified> {
+        let stat = proc::stat(std::process::id()).expect("we live");
+        std::iter::once(Identified::from(&stat))
+    }
+
+    fn look() -> Queue {
+        Queue::look(ourselves())
+    }
+
+    /// Threads that spin until this is dropped.
+    struct Spinning(Arc<AtomicBool>);
+
+    impl Spinning {
+        fn start(count: usize) -> (Self, Vec<u32>) {
+            let (over, (tell, ids)) = (Arc::new(AtomicBool::new(false)), mpsc::channel());
+            for _ in 0..count {
+                let (over, tell) = (Arc::clone(&over), tell.clone());
+                thread::spawn(move || {
+                    tell.send(rustix::thread::gettid().as_raw_pid().unsigned_abs()).ok();
+                    while !over.load(Ordering::Relaxed) {
+                        hint::spin_loop();
+                    }
+                });
+            }
+            (Self(over), ids.iter().take(count).collect())
+        }
+    }
+
+    impl Drop for Spinning {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
 
     #[test]
-    fn who_spins_is_in_the_queue_and_gets_on_and_who_sleeps_is_not() {
-        let [spinning, sleeping] =
-            ["while :; do :; done", "exec sleep 60"].map(|script| Started::new(sh(script)));
-        let [spins, sleeps] = [&spinning, &sleeping]
-            .map(|started| Identified { pid: started.0.pid, start_time: started.0.start_time });
-        let look = || Queue::look([spins, sleeps].into_iter());
-        until("one sleeps, the other one does not", || {
+    fn a_thread_that_spins_is_in_the_queue_and_gets_on_and_one_that_sleeps_is_not() {
+        let (_spinning, ids) = Spinning::start(1);
+        let holds = |queue: &Queue, id| queue.0.keys().any(|(_, thread)| *thread == id);
+        until("the main thread sleeps, the other one does not", || {
             let queue = look();
-            queue.0.contains_key(&spins) && !queue.0.contains_key(&sleeps)
+            holds(&queue, ids[0]) && !holds(&queue, std::process::id())
         });
         let first = look();
-        until("it gets a processor", || first.still_in(&look()).is_empty());
+        until("it gets a processor", || !holds(&first.still_in(&look()), ids[0]));
+    }
+
+    #[test]
+    fn threads_that_wait_for_each_other_are_a_wait_of_their_process() {
+        let more = 4 * thread::available_parallelism().map_or(2, usize::from);
+        let (_spinning, _) = Spinning::start(more);
+        let mut meter = WaitMeter::default();
+        until("they wait", || meter.sample(ourselves()) > Duration::from_millis(50));
+    }
+
+    #[test]
+    fn a_process_has_waited_as_long_as_that_of_its_threads_that_has_waited_longest() {
+        let waits = |entries: &[(u32, u32, u64)]| -> BTreeMap<Thread, Duration> {
+            let wait = |(pid, id, millis): &(u32, u32, u64)| {
+                ((Identified { pid: *pid, start_time: 1 }, *id), Duration::from_millis(*millis))
+            };
+            entries.iter().map(wait).collect()
+        };
+        let before = waits(&[(1, 1, 500), (1, 2, 0), (5, 5, 7), (6, 6, 100)]);
+        // One thread is new, and one process is gone.
+        let now = waits(&[(1, 1, 510), (1, 2, 30), (1, 3, 900), (5, 5, 12)]);
+        assert_eq!(grown(&before, &now), Duration::from_millis(30 + 5));
     }
 
     #[test]
