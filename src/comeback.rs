@@ -102,9 +102,8 @@ impl Lookout {
     /// Looks, and tells what is new.
     fn look(&mut self) {
         let Some(found) = self.on_disk.look() else { return };
-        let flag = |yes| if yes { 1.0 } else { 0.0 };
-        self.metrics.set(Metric::ConfigFileValid, &[], flag(found.problem.is_none()));
-        self.metrics.set(Metric::ConfigFileDiffers, &[], flag(found.differs));
+        self.metrics.set(Metric::ConfigFileValid, &[], f64::from(found.problem.is_none()));
+        self.metrics.set(Metric::ConfigFileDiffers, &[], f64::from(found.differs));
         self.shared.would_come_back(found.clone());
         self.teller.note(&Note::OnDisk(found));
     }

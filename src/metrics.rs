@@ -54,6 +54,12 @@ pub struct Metrics {
 /// What is looked up when a page is made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Readings {
+    /// The state that the service is in.
+    pub state: State,
+    /// Whether it is healthy and its readiness probe, if any, passes.
+    pub ready: bool,
+    /// Whether a drill of it is not over.
+    pub drilling: bool,
     /// Up and down time until now.
     pub sums: Sums,
     /// When the loop last turned, in seconds since 1970.
@@ -163,6 +169,7 @@ impl Metrics {
     pub fn page(&self, readings: &Readings) -> String {
         let mut page = Page::new(self.handle.render(), &self.service);
         page.supervisor(readings);
+        page.service(readings);
         page.sums(&readings.sums);
         page.histograms(&self.histograms);
         if let Some(usage) = &readings.child {
@@ -279,7 +286,6 @@ impl Metrics {
     fn set_constants(&self, service: &Service) {
         let build = [Label::Version, Label::Os, Label::Arch].map(|label| label.words()[0]);
         self.set(Metric::BuildInfo, &build, 1.0);
-        self.set(Metric::ServiceState, &[State::Stopped.label()], 1.0);
         self.set(Metric::LastExitCode, &[], -1.0);
         // What it is made from was read a moment ago.
         self.set(Metric::ConfigFileValid, &[], 1.0);

@@ -162,10 +162,7 @@ impl Reporter {
         }
         self.status.next_attempt = next_attempt;
         if state != self.status.state {
-            self.metrics.set(Metric::ServiceState, &[self.status.state.label()], 0.0);
-            self.metrics.set(Metric::ServiceState, &[state.label()], 1.0);
             self.metrics.add(Metric::Transitions, &[state.label()], 1);
-            self.metrics.set(Metric::ServiceUp, &[], flag(state == State::Healthy));
             self.status.state = state;
             self.status.since = now;
         }
@@ -237,7 +234,7 @@ impl Reporter {
         self.metrics.observe(Metric::ProbeDuration, &word, took);
         self.metrics.set(Metric::ProbeFailures, &word, failures.into());
         if !matches!(verdict, Verdict::Inconclusive { .. }) {
-            self.metrics.set(Metric::ProbeSuccess, &word, flag(verdict == Verdict::Pass));
+            self.metrics.set(Metric::ProbeSuccess, &word, f64::from(verdict == Verdict::Pass));
             self.set_time(now, Metric::ProbeLastSuccess, &word, passed);
         }
         let detail = match &*answer.detail {
@@ -269,7 +266,7 @@ impl Reporter {
     /// The main process of the child runs under this pid.
     pub fn child_runs(&mut self, pid: u32) {
         self.status.pid = Some(pid);
-        self.shared.publish(self.status.clone());
+        self.publish();
     }
 
     /// The loop turns, so late after it was due; until it waits again it is at work.
@@ -327,7 +324,6 @@ impl Reporter {
         self.status.drill = Some(Drill { fault, began: now });
         self.drill_shows_by = now + self.drill_patience;
         self.status.tally.drill();
-        self.metrics.set(Metric::DrillActive, &[], 1.0);
         let word = fault.label();
         tracing::warn!(service = self.name(), fault = word, "a drill breaks it now: {word}");
         self.publish();
@@ -337,10 +333,9 @@ impl Reporter {
         let Some(Drill { fault, .. }) = self.status.drill.take() else { return };
         self.status.tally.drill_is_over();
         let (word, success) = (result.label(), result == DrillResult::Success);
-        self.metrics.set(Metric::DrillActive, &[], 0.0);
         self.metrics.add(Metric::Drills, &[word], 1);
         self.set_time(now, Metric::LastDrill, &[], Some(now));
-        self.metrics.set(Metric::LastDrillSuccess, &[], flag(success));
+        self.metrics.set(Metric::LastDrillSuccess, &[], f64::from(success));
         tracing::info!(service = self.name(), result = word, "the drill ({fault}) is over: {word}");
     }
 
@@ -404,9 +399,7 @@ impl Reporter {
         );
     }
 
-    fn publish(&mut self) {
-        let ready = self.status.state == State::Healthy && self.status.ready;
-        self.metrics.set(Metric::ServiceReady, &[], flag(ready));
+    fn publish(&self) {
         self.shared.publish(self.status.clone());
     }
 
@@ -457,10 +450,6 @@ fn random() -> u64 {
     // Without randomness records are named by their time alone.
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK).ok();
     u64::from_le_bytes(bytes)
-}
-
-fn flag(yes: bool) -> f64 {
-    if yes { 1.0 } else { 0.0 }
 }
 
 #[cfg(test)]

@@ -287,6 +287,9 @@ impl Shared {
         let status = self.status();
         let last_tick = Moment::new(Duration::from_millis(self.last_turn.load(Ordering::Relaxed)));
         Readings {
+            state: status.state,
+            ready: status.state == State::Healthy && status.ready,
+            drilling: status.drill.is_some(),
             sums: status.tally.sums(now),
             last_tick: since_1970(now, last_tick).as_secs_f64(),
             overdue: self.overdue(now).as_secs_f64(),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::histogram::Histogram;
 use super::{Label, Metric, Readings, Usage};
+use crate::supervisor::State;
 use crate::tally::{Cause, Sums};
 
 /// A page in the making: the recorder's text, and ours after it.
@@ -29,6 +30,18 @@ impl<'a> Page<'a> {
         self.one(Metric::ProcessMaxFds, own.max_fds);
         self.one(Metric::ProcessThreads, Some(own.threads));
         self.one(Metric::ProcessStartTime, own.start_time);
+    }
+
+    /// What is shown in words elsewhere, from the same source: no page is ahead of another.
+    pub(super) fn service(&mut self, readings: &Readings) {
+        self.head(Metric::ServiceState);
+        for state in State::ALL.iter().copied() {
+            let value = f64::from(state == readings.state);
+            self.sample(Metric::ServiceState, Some(state.label()), value);
+        }
+        self.one(Metric::ServiceUp, Some(f64::from(readings.state == State::Healthy)));
+        self.one(Metric::ServiceReady, Some(f64::from(readings.ready)));
+        self.one(Metric::DrillActive, Some(f64::from(readings.drilling)));
     }
 
     /// Up and down time.

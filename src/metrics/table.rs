@@ -413,10 +413,11 @@ table! {
         "When the supervisor itself was started.").on_page().optional();
 
     ServiceState = gauge("rekindle_service_state", &[Service, Label::State],
-        "1 for the state that the service is in, 0 for the others.");
-    ServiceUp = gauge("rekindle_service_up", &[Service], "1 if the service is healthy, else 0.");
+        "1 for the state that the service is in, 0 for the others.").on_page();
+    ServiceUp = gauge("rekindle_service_up", &[Service], "1 if the service is healthy, else 0.")
+        .on_page();
     ServiceReady = gauge("rekindle_service_ready", &[Service],
-        "1 if the service is healthy and its readiness probe, if any, passes, else 0.");
+        "1 if the service is healthy and its readiness probe, if any, passes, else 0.").on_page();
     Transitions = counter("rekindle_service_transitions_total", &[Service, To],
         "Changes of state, by the state entered.");
     Restarts = counter("rekindle_restarts_total", &[Service, Label::Reason],
@@ -447,7 +448,7 @@ table! {
     LastIncident = gauge("rekindle_last_incident_timestamp_seconds", &[Service],
         "When the last incident began, 0 before any.").kept();
     DrillActive = gauge("rekindle_drill_active", &[Service],
-        "1 while a drill of the running service is not over, else 0.");
+        "1 while a drill of the running service is not over, else 0.").on_page();
     Drills = counter("rekindle_drills_total", &[Service, Label::DrillResult],
         "Drills of the running service, by their result.").kept();
     LastDrill = gauge("rekindle_last_drill_timestamp_seconds", &[Service],

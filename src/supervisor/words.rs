@@ -78,6 +78,13 @@ words! {
     }
 }
 
+impl Default for State {
+    /// As long as nothing has been started.
+    fn default() -> Self {
+        Self::Stopped
+    }
+}
+
 words! {
     /// Why a launch was made.
     Reason {
