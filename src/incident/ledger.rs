@@ -36,7 +36,7 @@ const SHOWN: usize = 10;
 const WRITE_AGAIN: Duration = Duration::from_mins(1);
 
 /// What a child wrote last gets so long to be read once it is gone.
-const READ_PATIENCE: Duration = Duration::from_millis(100);
+const READ_PATIENCE: Duration = Duration::from_millis(300);
 
 /// A record, and the outputs that belong to it.
 #[derive(Debug)]

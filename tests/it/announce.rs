@@ -1,7 +1,6 @@
 //! Others are told of incidents: a webhook by documents, a command by its environment.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::crash::served_by;
-use crate::support::http::{free_port, post_unix};
+use crate::support::http::{free_port, listen, post_unix};
 use crate::support::{Config, Rekindle, World, processes, schema};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -18,7 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A receiver that first refuses to answer at all for a time, and then takes everything.
 pub(crate) fn receiver(mut silent: u32) -> (u16, Receiver<Value>) {
     let port = free_port();
-    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    let listener = listen(port);
     let (told, comes) = channel();
     thread::spawn(move || {
         let mut kept = Vec::new();

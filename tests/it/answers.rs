@@ -68,9 +68,10 @@ fn a_sick_service_is_alive_and_not_ready() {
 fn a_service_that_is_being_stopped_is_alive_and_not_ready() {
     let world = World::new();
     let go = world.at("go");
-    let script = format!("trap '' TERM; while [ ! -e {go} ]; do sleep 0.1; done");
+    let script = format!("trap '' TERM; echo > deaf; while [ ! -e {go} ]; do sleep 0.1; done");
     let mut rekindle = world.run(&Config::script(&script).with("stop_timeout = \"20s\""));
     rekindle.wait_state("healthy");
+    world.written("deaf");
     rekindle.signal(Signal::TERM);
     rekindle.wait_state("stopping");
 

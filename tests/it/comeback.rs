@@ -24,11 +24,13 @@ fn a_configuration_that_would_not_start_is_told_once_and_disturbs_nothing() {
     assert_eq!((&on_disk["valid"], &on_disk["differs"]), (&false.into(), &true.into()));
     let problem = on_disk["problem"].as_str().expect("there is one");
     assert!(problem.contains("rekindle-0.toml:") && problem.contains("setle"), "{problem}");
+    rekindle.wait_said(&["would not come back"]);
     let told = rekindle.lines_with("would not come back");
     assert!(told.len() == 1 && told[0].contains(WARN) && told[0].contains("setle"), "{told:?}");
 
     replace(&world, file, &config.clone().with("settle = \"7s\"").text());
     rekindle.wait("it is good, and another", || seen(&rekindle) == (1, 1));
+    rekindle.wait_said(&["is not the one that runs"]);
     assert_eq!(rekindle.lines_with("is not the one that runs").len(), 1);
     let mut status = world.command(REKINDLE);
     status.arg("status");

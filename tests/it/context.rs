@@ -59,7 +59,7 @@ fn environment_comes_from_us_the_file_and_the_table_in_this_order() {
 
     rekindle.wait_state("healthy");
 
-    assert_eq!(world.read("out"), "file table ours /home/of/ours\n");
+    assert_eq!(world.written("out"), "file table ours /home/of/ours\n");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn without_inheritance_the_child_gets_only_what_is_configured() {
 
     rekindle.wait_state("healthy");
 
-    assert_eq!(world.read("out"), "given <>\n");
+    assert_eq!(world.written("out"), "given <>\n");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_child_with_a_missing_env_file_is_not_started_until_it_is_there() {
     std::fs::rename(world.path("new"), &file).expect("the file appears");
 
     rekindle.wait_state("healthy");
-    assert_eq!(world.read("out"), "there\n");
+    assert_eq!(world.written("out"), "there\n");
 }
 
 #[test]

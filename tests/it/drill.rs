@@ -78,8 +78,9 @@ fn a_gateway_that_hangs_is_healed_and_every_step_of_it_is_measured() {
         let order = ["first_failed_probe", "detected", "tree_gone", "first_pass", "settled"];
         assert!(order.map(|name| mark(one, name)).is_sorted(), "{one:#}");
     }
-    // A stopped process does not answer within the probe's timeout of 500 ms.
-    assert!(mark(&done[0], "first_failed_probe") >= 0.5);
+    // A stopped process does not answer within the probe's timeout of 500 ms. The probe may have
+    // begun a little earlier.
+    assert!(mark(&done[0], "first_failed_probe") >= 0.4);
     // One that ignores SIGTERM gets it a second before SIGKILL.
     assert!(mark(&done[2], "tree_gone") - mark(&done[2], "detected") >= 0.9);
 }
@@ -217,7 +218,10 @@ fn an_ordinary_user_drills_too() {
     std::os::unix::fs::chown(&scratch, Some(65_534), Some(65_534)).expect("chown");
     // A copy where everybody may go.
     let binary = world.at("rekindle");
-    fs::copy(REKINDLE, &binary).expect("a copy");
+    // Made by another process: who forks while a file is open for writing, keeps it busy.
+    let mut copy = world.command("cp");
+    copy.args([REKINDLE, &binary]);
+    assert_eq!(world.start(copy).wait_exit(), 0);
     let mut command = world.command("setpriv");
     command
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", &binary, "drill"])

@@ -31,6 +31,7 @@ fn a_repair_runs_once_and_the_next_attempt_succeeds() {
 
     rekindle.wait_state("healthy");
 
+    rekindle.wait("the child has begun", || world.lines("order").len() >= 3);
     assert_eq!(world.lines("order"), ["child", "repair", "child"]);
 }
 

@@ -13,8 +13,8 @@ fn with_hook(config: Config, hook: &str) -> Config {
 }
 
 fn variable(world: &World, name: &str) -> Option<String> {
-    let value = |line: &String| line.strip_prefix(&format!("{name}=")).map(str::to_owned);
-    world.lines("env").iter().find_map(value)
+    let value = |line: &str| line.strip_prefix(&format!("{name}=")).map(str::to_owned);
+    world.written("env").lines().find_map(value)
 }
 
 #[test]
@@ -159,9 +159,9 @@ fn of_our_own_variables_the_child_gets_only_the_mark() {
 
     rekindle.wait_state("healthy");
 
-    let ours = |line: &&String| line.starts_with("REKINDLE_");
-    let env = world.lines("env");
-    let ours: Vec<_> = env.iter().filter(ours).collect();
+    let ours = |line: &&str| line.starts_with("REKINDLE_");
+    let env = world.written("env");
+    let ours: Vec<_> = env.lines().filter(ours).collect();
     assert_eq!(ours.len(), 1, "{ours:?}");
     let (id, service) = ours[0]["REKINDLE_INSTANCE=".len()..].split_once('/').expect("ID/SERVICE");
     assert_eq!((id.len(), service), (32, "gateway"));

@@ -88,7 +88,7 @@ fn a_hook_that_fails_three_times_and_then_succeeds_is_followed_by_the_child() {
         world.lines("attempts"),
         ["1 start", "2 hook_failed", "3 hook_failed", "4 hook_failed"]
     );
-    assert_eq!(world.read("order"), "child\n");
+    assert_eq!(world.written("order"), "child\n");
     assert_eq!((rekindle.hooks("failure"), rekindle.hooks("success")), (3, 1));
 }
 
@@ -232,7 +232,7 @@ fn the_images_own_configuration_is_found_without_being_named() {
     rekindle.wait_up();
 
     rekindle.wait_state("healthy");
-    assert_eq!(world.read("order"), "child\n");
+    assert_eq!(world.written("order"), "child\n");
 }
 
 /// Rekindle's command line with an `/etc` of its own, in which there is only this file.

@@ -74,7 +74,7 @@ fn the_child_cannot_talk_to_systemd_in_our_name() {
 
     rekindle.wait("it is ready", || systemd.was_told("READY=1"));
 
-    let env = world.read("env");
+    let env = world.written("env");
     assert!(env.contains("IT_MARK="), "{env}");
     assert!(!env.contains("NOTIFY_SOCKET") && !env.contains("WATCHDOG_USEC"), "{env}");
 }

@@ -144,7 +144,7 @@ fn a_stop_that_was_cut_short_is_a_clean_end() {
     rekindle.wait("it ignores TERM", || world.path("ready").exists());
     rekindle.signal(Signal::TERM);
     rekindle.wait_state("stopping");
-    assert_eq!(written(&world)["ending"], "stopping", "it is on disk before the signal is sent");
+    rekindle.wait("it is on disk", || written(&world)["ending"] == "stopping");
     rekindle.kill();
 
     let rekindle = world.run(&config.with("stop_timeout = \"100ms\""));

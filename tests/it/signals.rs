@@ -36,6 +36,7 @@ fn the_boot_hook_is_spared_them() {
     let config = Config::script("exec sleep 1000").with(&format!("boot_hook = \"{hook}\""));
     let rekindle = world.run(&config);
     rekindle.wait("the hook runs", || world.number("there").is_some());
+    rekindle.wait_state("boot_hook");
 
     for signal in [Signal::USR1, Signal::USR2, Signal::QUIT] {
         rekindle.signal(signal);

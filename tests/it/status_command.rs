@@ -150,7 +150,8 @@ fn that_nothing_is_remembered_is_told() {
     // A file in the way of the next state: nothing can be written.
     let rekindle = world.run(&Config::demo(port));
     rekindle.wait_state("healthy");
-    fs::create_dir(world.path("state/state.json.new")).expect("it is free");
+    let in_the_way = world.path("state/state.json.new");
+    rekindle.wait("no state is being written", || fs::create_dir(&in_the_way).is_ok());
     get(port, "/fault?mode=crash").expect("the demo gateway takes the order");
     let mut table = String::new();
     rekindle.wait("it is told", || {

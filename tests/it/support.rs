@@ -65,9 +65,11 @@ impl World {
         self.path(name).to_str().expect("scratch paths are UTF-8").to_owned()
     }
 
-    /// Writes a file and returns its path.
+    /// Writes a file, which nobody sees half written, and returns its path.
     pub(crate) fn write(&self, name: &str, text: &str) -> String {
-        fs::write(self.path(name), text).expect("a scratch file is written");
+        let part = self.path(&format!("{name}.part"));
+        fs::write(&part, text).expect("a scratch file is written");
+        fs::rename(&part, self.path(name)).expect("it takes its place");
         self.at(name)
     }
 
@@ -81,6 +83,12 @@ impl World {
     /// What is in a file; nothing if it is not there (yet).
     pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// What is in a file, once a script has written it and its line end.
+    pub(crate) fn written(&self, name: &str) -> String {
+        wait_until(&format!("{name} is written"), || self.read(name).ends_with('\n'));
+        self.read(name)
     }
 
     /// The lines of a file.

@@ -23,7 +23,7 @@ use crate::supervisor::Start;
 /// The start's own record gets so long before the first launch goes ahead without.
 const START_PATIENCE: Duration = Duration::from_secs(1);
 /// That nothing is left gets so long to be written down before we exit.
-const END_PATIENCE: Duration = Duration::from_millis(200);
+const END_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What earlier runs have left, and where this one leaves its own.
 pub(super) struct Memory {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::time::wait_until;
+
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An HTTP answer.
@@ -71,6 +73,17 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
+/// Listens on a free port, once no child that is not executed yet has a copy of the listener with
+/// which somebody has tried whether it is free.
+pub(crate) fn listen(port: u16) -> TcpListener {
+    let mut listener = None;
+    wait_until(&format!("port {port} is free"), || {
+        listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok();
+        listener.is_some()
+    });
+    listener.expect("it was waited for")
+}
+
 /// Whether the port is this process's for as long as it lives: test processes run side by side, and
 /// nobody listens on a port all the time.
 fn reserved(port: u16) -> bool {
@@ -81,7 +94,7 @@ fn reserved(port: u16) -> bool {
 
 /// Serves 200 to everybody on a port, from this process and until it ends; how often it was asked.
 pub(crate) fn say_that_all_is_well(port: u16) -> Arc<AtomicU32> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("the port is free");
+    let listener = listen(port);
     let asked = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&asked);
     std::thread::spawn(move || {

@@ -35,6 +35,13 @@ impl Lateness {
         self
     }
 
+    /// Whether 99 of a hundred turns have kept `limit`, as far as can be told: to the bound of the
+    /// bucket that it lies in.
+    pub(crate) fn keeps(&self, limit: Duration) -> bool {
+        let bucket = self.within.iter().find(|(bound, _)| *bound >= limit.as_secs_f64());
+        bucket.is_none_or(|(_, within)| within * 100 >= self.turns * 99)
+    }
+
     /// The bound that 99 of a hundred turns have kept.
     pub(crate) fn p99(&self) -> Duration {
         let kept = |(_, within): &&(f64, u64)| within * 100 >= self.turns * 99;

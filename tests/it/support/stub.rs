@@ -4,9 +4,9 @@
 //! and takes it away, except for the last one, which stays.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
+use super::http::listen;
 use super::{Config, World};
 
 /// The test that is not one, by its full name.
@@ -52,8 +52,7 @@ fn serves_what_a_test_dictates() {
         return;
     };
     if let Ok(port) = address.parse::<u16>() {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the stub's port is free");
-        listener.incoming().flatten().for_each(|stream| answer(stream, &answers));
+        listen(port).incoming().flatten().for_each(|stream| answer(stream, &answers));
     } else {
         // The socket of the one before: nobody else removes it.
         drop(std::fs::remove_file(&address));
