@@ -84,6 +84,8 @@ pub struct Supervisor {
     pace: Pace,
     dice: Dice,
     doubt: Doubt,
+    /// Something was lacking when the last launch failed.
+    scarce: bool,
     repair: Repair,
     /// Why the next launch is made.
     reason: Reason,
@@ -121,6 +123,7 @@ impl Supervisor {
             pace: Pace::new(),
             dice,
             doubt: Doubt::NONE,
+            scarce: false,
             repair: Repair::Untried,
             reason: Reason::Start,
             last_exit: None,
@@ -254,7 +257,7 @@ impl Supervisor {
             | Phase::BackingOff { .. }
             | Phase::Finished => return,
         }
-        self.doubt.came_late(by);
+        self.doubt.came_late(now, by);
         turn.report(Fact::CameLate { by });
     }
 

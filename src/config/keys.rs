@@ -356,7 +356,8 @@ pub const KEYS: &[Key] = &[
         "service.NAME.max_doubt",
         Duration,
         "How long failures are excused because supervisor or child came late or were starved. \
-         After it fresh failures count, so that a hung child on a loaded machine is still healed.",
+         After it failures count again, from the first one: a hung child on a loaded machine is \
+         taken down once `failure_threshold` of them have come in a row.",
     )
     .default(r#""2m""#),
     key(
@@ -614,8 +615,14 @@ pub const KEYS: &[Key] = &[
     .default(r#""500ms""#),
     key("service.NAME.backoff.factor", Number, "Each delay is this many times the one before it.")
         .default("2.0"),
-    key("service.NAME.backoff.max", Duration, "No delay is longer than this, jitter aside.")
-        .default(r#""60s""#),
+    key(
+        "service.NAME.backoff.max",
+        Duration,
+        "No delay is longer than this, jitter aside. \
+         Where a program could not be started because descriptors, pids, memory or room on a disk \
+         were lacking, none is longer than 5s.",
+    )
+    .default(r#""60s""#),
     key(
         "service.NAME.backoff.jitter",
         Number,

@@ -10,6 +10,9 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Whoever survives SIGKILL for so long must be told of.
+const UNKILLABLE_AFTER: Duration = Duration::from_secs(30);
+
 /// More actions than this at once are a mistake.
 const MOST_ACTIONS: usize = 8;
 
@@ -45,10 +48,16 @@ pub(super) struct World {
     hook_done: bool,
     /// A child has run in this run of ours.
     child_ran: bool,
+    /// Something was lacking when the last launch failed.
+    scarce: bool,
     /// The reason to take down what runs was told.
     stop_told: bool,
     /// SIGKILL is allowed from then on (a grace runs), or at once.
     kill_from: Option<Moment>,
+    /// When the first SIGKILL went to a tree that is still there.
+    killed_at: Option<Moment>,
+    /// It was told that this tree does not die.
+    called_unkillable: bool,
     /// No launch may be made before: a backoff was announced.
     not_before: Option<Moment>,
     /// The hook may not be called overdue, the child not unable to come up, before.
@@ -115,13 +124,15 @@ impl World {
                 self.spawning = None;
                 self.hook_done = true;
             }
-            Event::SpawnFailed { .. } => {
+            Event::SpawnFailed { errno, .. } => {
                 self.spawning = None;
+                self.scarce = [11, 12, 23, 24, 28].contains(&errno.0);
                 self.kill_from = Some(now);
             }
             Event::Exited { exit, .. } => self.note_exit(core, now, exit),
             Event::Gone(_) => {
                 self.gone_owed = None;
+                (self.killed_at, self.called_unkillable) = (None, false);
                 self.dirty = false;
                 self.hook_done = false;
             }
@@ -155,7 +166,9 @@ impl World {
     fn note_sleep(&mut self, now: Moment, late: Duration) {
         self.sleeps = self.sleeps.saturating_add(1);
         self.stop_by = self.stop_by.map(|by| by + late);
-        self.tally.slept(late);
+        if matches!(self.main, Some((Program::Child, _))) {
+            self.tally.slept(now, late);
+        }
         if !self.spared {
             self.patience_until = self.patience_until.map(|until| until + late);
             // Nobody can be late for ever for a hook to run on for ever: once is enough.
@@ -309,6 +322,7 @@ impl World {
             Signal::Kill => {
                 let from = self.kill_from.ok_or("killed without having been asked to end")?;
                 ensure(from <= now, "killed before the grace was over")?;
+                self.killed_at.get_or_insert(now);
                 self.probes.clear();
             }
             Signal::Stop | Signal::Term => {}
@@ -386,7 +400,7 @@ impl World {
         let in_time = self.stop_by.is_none_or(|by| now <= by + SECOND / 2);
         ensure(in_time, "a stop that took too long")?;
         ensure(justified, "an end that neither an operator nor the policy wanted")?;
-        self.finished = Some(outcome);
+        (self.finished, self.killed_at) = (Some(outcome), None);
         Ok(())
     }
 
@@ -411,6 +425,11 @@ impl World {
                 let threshold = policy.liveness.map_or(u32::MAX, |probe| probe.failure_threshold);
                 ensure(self.tally.failures >= threshold, "healing below the failure threshold")?;
             }
+            Fact::Unkillable { .. } => {
+                ensure(self.survives_for_long(now), "called unkillable too soon")?;
+                ensure(!self.called_unkillable, "called unkillable twice")?;
+                self.called_unkillable = true;
+            }
             Fact::Exited { .. } => (self.healthy_since, self.stop_told) = (None, true),
             Fact::StopStarted { cause, .. } => {
                 ensure(self.is_a_reason(now, cause), "taken down without reason")?;
@@ -425,11 +444,17 @@ impl World {
                 if slow == Some(Slow::PortHeld) {
                     return ensure(delay == policy.slow_retry, "the slow pace is `slow_retry`");
                 }
-                self.series.add(policy, now, delay, slow)?;
+                let scarce = std::mem::take(&mut self.scarce);
+                let most = if scarce { SECOND * 5 } else { Duration::MAX };
+                self.series.add(policy, now, delay, slow, most)?;
             }
             _ => {}
         }
         Ok(())
+    }
+
+    fn survives_for_long(&self, now: Moment) -> bool {
+        self.killed_at.is_some_and(|killed_at| killed_at + UNKILLABLE_AFTER <= now)
     }
 
     fn is_a_reason(&self, now: Moment, cause: StopCause) -> bool {
@@ -477,6 +502,8 @@ impl World {
             let threshold = core.policy.liveness.map_or(u32::MAX, |probe| probe.failure_threshold);
             ensure(self.tally.failures < threshold, "failures without healing")?;
         }
+        let told = self.called_unkillable || !self.survives_for_long(now);
+        ensure(told || event != Event::Tick, "nobody is told of a tree that does not die")?;
         if let Phase::Stopping(_) = core.phase {
             ensure(self.main.is_some() || self.gone_owed.is_some(), "nobody is being taken down")?;
         }
@@ -535,6 +562,8 @@ impl World {
         let renumber = |id: Incarnation| Incarnation(core.launched.0.wrapping_sub(id.0));
         let mut world = self.clone();
         world.kill_from = self.kill_from.map(rebase);
+        let killed_ago = |at| ago(at).min(Moment::new(UNKILLABLE_AFTER));
+        world.killed_at = self.killed_at.map(killed_ago);
         world.not_before = self.not_before.map(rebase);
         world.patience_until = self.patience_until.map(rebase);
         world.stop_by = self.stop_by.map(rebase);

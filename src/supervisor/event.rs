@@ -156,6 +156,14 @@ pub enum PortHolder {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Errno(pub i32);
 
+impl Errno {
+    /// Whether the machine lacked something, which comes and goes: EAGAIN (pids), ENOMEM, ENFILE,
+    /// EMFILE, ENOSPC.
+    pub(super) const fn is_scarcity(self) -> bool {
+        matches!(self.0, 11 | 12 | 23 | 24 | 28)
+    }
+}
+
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", std::io::Error::from_raw_os_error(self.0))

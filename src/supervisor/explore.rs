@@ -370,6 +370,7 @@ fn rebased(core: &Supervisor, now: Moment) -> Supervisor {
         Phase::BackingOff { until, .. } => *until = moment(*until),
     }
     core.doubt.until = core.doubt.until.map(moment);
+    core.doubt.late_until = moment(core.doubt.late_until);
     core.pace = Pace {
         attempt: 0,
         spent: core.pace.spent.iter().map(|at| moment(*at)).collect(),

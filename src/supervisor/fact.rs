@@ -166,7 +166,8 @@ pub enum Fact {
         /// The first launch goes ahead all the same.
         launching_anyway: bool,
     },
-    /// We or the machine slept: verdicts of this round and the next are doubted.
+    /// We or the machine slept: failures of this round and the next, and of a second and a half,
+    /// are doubted.
     CameLate {
         /// By how much, as far as our own clock shows it: not at all if the machine was suspended.
         by: Duration,

@@ -17,6 +17,10 @@ const BLIND_AFTER_PERIODS: u32 = 10;
 /// because whoever was stopped together with us may be continued a moment after us.
 const DOUBTED_ROUNDS: u8 = 2;
 
+/// Quick rounds are doubted for so long, also after a pass, which may have been sent before we all
+/// stopped: whoever is continued within a second of us needs a moment more to answer.
+const LATE_FOR: Duration = Duration::from_millis(1500);
+
 /// One probe's rhythm and its run of verdicts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Watch {
@@ -199,16 +203,19 @@ impl Readiness {
 pub(super) struct Doubt {
     /// Rounds whose failures are still put down to our own lateness.
     rounds: u8,
+    /// Until when failures are put down to it in any case.
+    pub(super) late_until: Moment,
     /// When doubt has lasted long enough; `None` while there is none.
     pub(super) until: Option<Moment>,
 }
 
 impl Doubt {
-    pub(super) const NONE: Self = Self { rounds: 0, until: None };
+    pub(super) const NONE: Self = Self { rounds: 0, late_until: Moment::ZERO, until: None };
 
     /// We or the machine slept; what our clock shows of it does not count towards `max_doubt`.
-    pub(super) fn came_late(&mut self, by: Duration) {
+    pub(super) fn came_late(&mut self, now: Moment, by: Duration) {
         self.rounds = DOUBTED_ROUNDS;
+        self.late_until = now + LATE_FOR;
         self.until = self.until.map(|until| until + by);
     }
 
@@ -217,16 +224,16 @@ impl Doubt {
         self.until.is_some_and(|until| until <= now)
     }
 
-    /// What is left of `verdict` after doubt. Only a pass dispels it; once it has lasted
-    /// `max_doubt`, failures count, so that a hung child under permanent load is still healed.
+    /// What is left of `verdict` after doubt. Only a pass dispels it, but for `LATE_FOR`; once it has
+    /// lasted `max_doubt`, failures count, so that a hung child under permanent load is still healed.
     pub(super) fn weigh(&mut self, now: Moment, verdict: Verdict, max_doubt: Duration) -> Verdict {
         let (why, kind) = match verdict {
             Verdict::Pass => {
-                *self = Self::NONE;
+                (self.rounds, self.until) = (0, None);
                 return verdict;
             }
-            Verdict::Fail(kind) if self.rounds > 0 => {
-                self.rounds -= 1;
+            Verdict::Fail(kind) if self.rounds > 0 || now < self.late_until => {
+                self.rounds = self.rounds.saturating_sub(1);
                 (Why::Late, kind)
             }
             Verdict::Inconclusive { why, instead_of: Some(kind) } => (why, kind),

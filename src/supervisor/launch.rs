@@ -16,6 +16,9 @@ use super::{Intent, Repair, Supervisor, Turn};
 const SWEEP_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// A sweep that left something alive is ordered again after so long.
 const SWEEP_PAUSE: Duration = Duration::from_secs(5);
+/// Where something was lacking, the next attempt waits no longer (but for jitter): when there is
+/// enough again nobody tells us.
+const SCARCE_AT_MOST: Duration = Duration::from_secs(5);
 
 impl Supervisor {
     pub(super) fn sweep(&mut self, turn: &mut Turn) {
@@ -142,6 +145,7 @@ impl Supervisor {
     pub(super) fn spawn_failed(&mut self, turn: &mut Turn, id: Incarnation, errno: Errno) {
         let Some(program) = self.expected(id) else { return turn.report(Fact::StaleEvent) };
         turn.report(Fact::SpawnFailed { program, errno });
+        self.scarce = errno.is_scarcity();
         let cause = match program {
             Program::BootHook | Program::Repair => StopCause::HookFailed,
             Program::Child => StopCause::SpawnFailed,
@@ -187,9 +191,10 @@ impl Supervisor {
             slow = slow.or(Some(Slow::BudgetSpent));
         }
         let delay = self.pace.advance(&self.policy);
+        let most = if std::mem::take(&mut self.scarce) { SCARCE_AT_MOST } else { Duration::MAX };
         let delay = match slow {
             Some(_) => self.policy.slow_retry,
-            None => self.dice.jittered(delay, self.policy.jitter_permille),
+            None => self.dice.jittered(delay.min(most), self.policy.jitter_permille),
         };
         self.reason = ended.cause.reason();
         let (reason, attempt) = (self.reason, self.pace.attempt);

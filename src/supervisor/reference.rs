@@ -13,13 +13,16 @@ pub(super) struct Tally {
     pub(super) failures: u32,
     /// So many more failures are put down to our own lateness.
     late_rounds: u8,
+    /// And all of them until then.
+    late_until: Moment,
     /// Until when a failure may be doubted, once one was.
     doubt_until: Option<Moment>,
 }
 
 impl Tally {
-    pub(super) fn slept(&mut self, late: Duration) {
+    pub(super) fn slept(&mut self, now: Moment, late: Duration) {
         self.late_rounds = 2;
+        self.late_until = now + Duration::from_millis(1500);
         self.doubt_until = self.doubt_until.map(|until| until + late);
     }
 
@@ -33,10 +36,10 @@ impl Tally {
     ) -> bool {
         let doubted = match verdict {
             Verdict::Pass => {
-                *self = Self::default();
+                *self = Self { late_until: self.late_until, ..Self::default() };
                 return true;
             }
-            Verdict::Fail(_) if self.late_rounds == 0 => false,
+            Verdict::Fail(_) if self.late_rounds == 0 => now < self.late_until,
             Verdict::Fail(_) => {
                 self.late_rounds -= 1;
                 true
@@ -53,7 +56,8 @@ impl Tally {
 
     pub(super) fn rebased(self, most: u32, rebase: impl Fn(Moment) -> Moment) -> Self {
         let failures = self.failures.min(most);
-        Self { failures, doubt_until: self.doubt_until.map(rebase), ..self }
+        let (late_until, doubt_until) = (rebase(self.late_until), self.doubt_until.map(rebase));
+        Self { failures, late_until, doubt_until, ..self }
     }
 }
 
@@ -88,8 +92,9 @@ impl Series {
         now: Moment,
         delay: Duration,
         slow: Option<Slow>,
+        most: Duration,
     ) -> Result<(), String> {
-        let base = policy.delays[self.attempts.min(policy.delays.len() - 1)];
+        let base = policy.delays[self.attempts.min(policy.delays.len() - 1)].min(most);
         self.attempts = (self.attempts + 1).min(policy.delays.len());
         if let Some(budget) = policy.budget {
             let spent = self.is_spent(now, budget);

@@ -282,7 +282,8 @@ impl Simulation {
     fn launch(&mut self, program: Program, id: Incarnation) {
         let rough = self.weather == Weather::Rough;
         if rough && self.chance.one_in(12) {
-            return self.news(Duration::ZERO, Event::SpawnFailed { id, errno: Errno(11) });
+            let errno = Errno(if self.chance.one_in(2) { 2 } else { 11 });
+            return self.news(Duration::ZERO, Event::SpawnFailed { id, errno });
         }
         if program == Program::BootHook && rough && self.chance.one_in(12) {
             return self.news(Duration::ZERO, Event::HookMissing(id));

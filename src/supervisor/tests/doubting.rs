@@ -38,6 +38,73 @@ fn a_pass_dispels_doubt() {
     assert_eq!(told, ["liveness failed 1 of 3"]);
 }
 
+/// The default rhythm, but ten times a second and with two failures to heal.
+fn hasty(core: &mut Supervisor) {
+    let tenth = Duration::from_millis(100);
+    core.policy.liveness = Some(ProbePolicy {
+        period: tenth,
+        timeout: tenth,
+        failure_threshold: 2,
+        success_threshold: 1,
+    });
+}
+
+/// Feeds the next liveness probes `verdicts`, each a tenth of a second after it was asked; what was
+/// told, with the time.
+fn tenths(core: &mut Supervisor, verdicts: &[Verdict]) -> Vec<(Moment, String)> {
+    let mut told = Vec::new();
+    for &verdict in verdicts {
+        let asked = core.deadline().expect("probed");
+        core.on(asked, Event::Tick);
+        let (now, probe) = (asked + Duration::from_millis(100), core.probed);
+        let answer = Event::Probed { id: ID, role: Role::Liveness, probe, verdict };
+        told.push((now, followed(&core.on(now, answer))));
+    }
+    told.retain(|(_, told)| !told.is_empty());
+    told
+}
+
+#[test]
+fn quick_rounds_are_doubted_for_a_second_and_a_half() {
+    let mut core = given::healthy(0);
+    hasty(&mut core);
+    core = row(&core, 101.0, Event::Suspended, "healthy | was suspended");
+    core = row(&core, 101.0, live(FAIL), "healthy |");
+    if let Phase::Healthy { liveness: Some(watch), .. } = &mut core.phase {
+        watch.probing = Probing::NextAt(at(101.0));
+    }
+    let told = tenths(&mut core, &[FAIL; 16]);
+    assert_eq!(told[0], (at(101.1), "restart avoided: late".to_owned()));
+    assert_eq!(told[1], (at(102.5), "liveness failed 1 of 2".to_owned()));
+    assert!(told[2].1.starts_with("liveness failed 2 of 2; unhealthy"), "{told:?}");
+}
+
+#[test]
+fn an_answer_that_was_sent_before_we_all_stopped_does_not_end_it() {
+    let mut core = given::healthy(0);
+    hasty(&mut core);
+    core = row(&core, 101.0, Event::Suspended, "healthy | was suspended");
+    core = row(&core, 101.0, live(Verdict::Pass), "healthy |");
+    if let Phase::Healthy { liveness: Some(watch), .. } = &mut core.phase {
+        watch.probing = Probing::NextAt(at(101.0));
+    }
+    let told = tenths(&mut core, &[FAIL; 16]);
+    assert_eq!(told[0], (at(101.2), "restart avoided: late".to_owned()));
+    assert_eq!(told[1], (at(102.0), "liveness blind: late".to_owned()));
+    assert_eq!(told[2], (at(102.5), "liveness sighted; liveness failed 1 of 2".to_owned()));
+}
+
+#[test]
+fn lateness_is_not_doubted_for_longer_than_max_doubt() {
+    let mut core = given::healthy(0);
+    hasty(&mut core);
+    core.policy.max_doubt = Duration::from_millis(500);
+    core = row(&core, 101.0, Event::Suspended, "healthy | was suspended");
+    row(&core, 101.0, live(FAIL), "healthy |");
+    core.doubt.until = Some(at(101.5));
+    row(&core, 101.5, live(FAIL), "healthy | liveness failed 1 of 2");
+}
+
 #[test]
 fn a_failure_does_not_dispel_doubt() {
     let mut core = given::healthy(0);
@@ -144,7 +211,7 @@ fn a_child_that_never_comes_up_is_taken_down_however_late_we_always_are() {
 fn a_new_launch_is_not_doubted_for_what_the_old_one_went_through() {
     let mut core = given::spawning(Program::Child);
     core.doubt.until = Some(at(0.0));
-    core.doubt.came_late(secs(0));
+    core.doubt.came_late(at(99.0), secs(0));
     let core = row(&core, 100.0, Event::Spawned(ID), "starting | child #7 runs");
     assert_eq!(core.doubt, Doubt::NONE);
 }

@@ -26,6 +26,23 @@ fn delays_grow_to_the_last_of_the_series_and_stay_there() {
 }
 
 #[test]
+fn an_attempt_for_which_something_was_lacking_is_made_again_soon() {
+    // Not: no such file, no permission.
+    let rows = [(2, 60), (13, 60), (11, 5), (12, 5), (23, 5), (24, 5), (28, 5)];
+    for (program, (errno, delay)) in [Program::BootHook, Program::Child]
+        .into_iter()
+        .flat_map(|program| rows.map(|row| (program, row)))
+    {
+        let mut core = given::spawning(program);
+        core.pace.next_delay = usize::MAX;
+        core.on(at(100.0), Event::SpawnFailed { id: ID, errno: Errno(errno) });
+        core.on(at(100.0), GONE);
+        assert_eq!(core.next_attempt(), Some(at(100.0) + secs(delay)), "{program} {errno}");
+        assert!(!core.scarce, "what follows is not about it any more");
+    }
+}
+
+#[test]
 fn jitter_spreads_a_delay_over_exactly_its_share() {
     let least = [250, 500, 1000].map(Duration::from_millis);
     let greatest = [750, 1500, 3000].map(Duration::from_millis);
