@@ -34,7 +34,7 @@ use crate::http;
 use crate::planted::{self, place};
 use crate::process::kill::Identified;
 use crate::process::memory::OomKills;
-use crate::process::port::{Holder, PortWatch};
+use crate::process::port::{Forward, Holder, PortWatch};
 use crate::process::sweep::Swept;
 use crate::process::{Mark, Orphans, Registry, Tree, instance::Record};
 use crate::report::{Note, Reporter};
@@ -86,6 +86,8 @@ pub struct Setup {
     pub earlier: Vec<Record>,
     /// The kind of this start.
     pub start: Start,
+    /// Who listened on the probed port for the child in earlier runs.
+    pub forward: Option<Forward>,
     /// Where launches are recorded.
     pub recorder: Recorder,
     /// The tree that its processes will make.
@@ -169,7 +171,7 @@ impl Driver {
             keeper: setup.recorder.keeper(),
             stop: None,
             tree: Rc::new(RefCell::new(tree)),
-            port: probers::watched_port(&service),
+            port: probers::watched_port(&service, setup.forward),
             launcher: Launcher::new(
                 Arc::clone(&service),
                 setup.mark.clone(),
@@ -376,6 +378,7 @@ impl Driver {
         }
         if let (Fact::Settled, Some((port, _))) = (fact, &mut self.port) {
             port.settled(&mut self.tree.borrow_mut());
+            self.reporter.forwarded_by(port.forward());
         }
         if fact == (Fact::HookTimedOut { program: Program::BootHook })
             && let (Some((port, _)), Some(hook)) = (&mut self.port, &self.service.boot_hook)

@@ -28,6 +28,7 @@ use crate::metrics::{LaunchKind, Metric, Metrics};
 use crate::notify::Notify;
 use crate::output::Tail;
 use crate::probe::Answer as ProbeAnswer;
+use crate::process::port::Forward;
 use crate::process::proc;
 use crate::state::{Beginning, Keeper};
 use crate::status::{Answer, Drill, Shared, Status, began_at, human, since_1970};
@@ -267,6 +268,23 @@ impl Reporter {
     pub fn child_runs(&mut self, pid: u32) {
         self.status.pid = Some(pid);
         self.publish();
+    }
+
+    /// This one listens on the port for the child, or the child itself does.
+    pub fn forwarded_by(&mut self, forward: Option<&Forward>) {
+        if self.status.forward.as_ref() == forward {
+            return;
+        }
+        if let Some(Forward { port, name, uid }) = forward {
+            tracing::info!(
+                service = self.name(),
+                "port {port} is forwarded to the child by {name} (user {uid}): it is believed, also \
+                 when it is there before the child"
+            );
+        }
+        self.status.forward = forward.cloned();
+        self.publish();
+        self.keeper.remember();
     }
 
     /// The loop turns, so late after it was due; until it waits again it is at work.

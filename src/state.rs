@@ -281,6 +281,7 @@ impl Sources {
             }),
             kept,
             history: status.history.until(now, wall, &sums),
+            forward: status.forward.clone(),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::comeback::Comeback;
 use crate::history::History;
 use crate::incident::Incident;
 use crate::metrics::{Readings, Usage};
+use crate::process::port::Forward;
 use crate::state::{Beginning, Splay};
 use crate::supervisor::{DrillFault, Moment, Start, State};
 use crate::tally::{Outage, Tally};
@@ -70,6 +71,8 @@ pub struct Status {
     pub history: Arc<History>,
     /// A recovery may take so long.
     pub objective: Option<Duration>,
+    /// Who listens on the probed port for the child, if others do.
+    pub forward: Option<Forward>,
 }
 
 /// A drill in the running service.
@@ -159,7 +162,8 @@ impl Shared {
         beginning: &Beginning,
         splay: Option<Splay>,
     ) -> Self {
-        let status = Status::new(service, beginning.tally.clone(), beginning.history.clone());
+        let mut status = Status::new(service, beginning.tally.clone(), beginning.history.clone());
+        status.forward.clone_from(&beginning.forward);
         Self {
             clock,
             status: Mutex::new(Arc::new(status)),
@@ -322,6 +326,7 @@ impl Status {
             tally,
             history: Arc::new(history),
             objective: None,
+            forward: None,
         }
     }
 

@@ -235,6 +235,7 @@ impl House {
             mark,
             earlier: instance.earlier,
             start: beginning.start,
+            forward: beginning.forward,
             recorder,
             orphans,
             cgroup: cgroup.clone(),

@@ -371,8 +371,10 @@ pub const KEYS: &[Key] = &[
         Word(&["auto", "report", "off"]),
         "What it means when somebody else listens on the probed port. \
          `auto` fails the probe if that is certain, `report` only says it, `off` does not look. \
-         A forward through which the child has been healthy is believed; one that is there before \
-         we start the child needs `report`.",
+         A forward through which the child has been healthy is believed, known again by its name \
+         and user in this run and, with a state directory, in later ones, until the child itself \
+         holds the port. One that is there before the child has ever been healthy through it \
+         needs `report`.",
     )
     .default(r#""auto""#),
     key(

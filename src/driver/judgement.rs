@@ -13,9 +13,10 @@ impl Driver {
     pub(super) fn who_holds_the_port(&mut self) -> PortHolder {
         let Some((port, _)) = &mut self.port else { return PortHolder::NoStranger };
         let holder = port.holder(&mut self.tree.borrow_mut());
-        let (number, is_forwarded) = (port.port(), port.is_forwarded());
+        let (number, is_forward) = (port.port(), port.is_forward(&holder));
+        self.reporter.forwarded_by(port.forward());
         self.tell_holder(number, &holder);
-        if is_forwarded { PortHolder::NoStranger } else { PortHolder::from(&holder) }
+        if is_forward { PortHolder::NoStranger } else { PortHolder::from(&holder) }
     }
 
     /// Names whoever else holds the port.
@@ -58,7 +59,9 @@ impl Driver {
             return false;
         }
         let holder = port.holder(&mut self.tree.borrow_mut());
+        port.answered_by(&holder);
         let (number, is_impostor) = (port.port(), port.is_impostor(&holder));
+        self.reporter.forwarded_by(port.forward());
         self.tell_holder(number, &holder);
         is_impostor && self.service.impostor == ImpostorMode::Auto
     }

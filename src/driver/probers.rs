@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::{Probe, ProbeTarget, Service};
 use crate::gather::gather;
 use crate::probe::{Answer, ExecOutcome, ProbeError, Prober, exec_verdict};
-use crate::process::port::PortWatch;
+use crate::process::port::{Forward, PortWatch};
 use crate::process::run::{self, Ran};
 use crate::process::user::Identity;
 use crate::process::{Env, Launchable, Mark, Registry, Sink, Tree};
@@ -95,7 +95,10 @@ fn roles(service: &Service) -> impl Iterator<Item = (Role, &Probe)> {
 }
 
 /// The port that the service is reached by, to watch who holds it, and the probes that reach it.
-pub(super) fn watched_port(service: &Service) -> Option<(PortWatch, Vec<Role>)> {
+pub(super) fn watched_port(
+    service: &Service,
+    forward: Option<Forward>,
+) -> Option<(PortWatch, Vec<Role>)> {
     let reached: Vec<(Role, (String, u16))> =
         roles(service).filter_map(|(role, probe)| Some((role, address(probe)?))).collect();
     let first = [Role::Liveness, Role::Startup]
@@ -103,7 +106,8 @@ pub(super) fn watched_port(service: &Service) -> Option<(PortWatch, Vec<Role>)> 
         .find_map(|role| reached.iter().find(|(reaching, _)| reaching == role))?;
     let (host, port) = &first.1;
     let same = reached.iter().filter(|(_, address)| *address == first.1);
-    Some((PortWatch::new(host, *port), same.map(|(role, _)| *role).collect()))
+    let watch = PortWatch::new(host, *port).forwarded_by(forward);
+    Some((watch, same.map(|(role, _)| *role).collect()))
 }
 
 /// The host and port that a probe connects to, if it does.

@@ -1,10 +1,13 @@
 //! Who listens on the probed port, if it is one of this machine's loopback.
 //!
 //! It says what is so; what follows from a stranger on the port is the supervisor's to decide.
-//! Where we may not look, we do not know, and what we do not know counts as ours.
+//! Where we may not look, we do not know, and what we do not know counts as ours. A stranger through
+//! whom the child was healthy is a forward; `docs/adr/0009` says how long that is believed.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
 
 use super::Tree;
 use super::kill::Identified;
@@ -45,6 +48,8 @@ pub struct Stranger {
     pub port: u16,
     /// What it is called.
     pub name: String,
+    /// Its user.
+    pub uid: u32,
 }
 
 impl Stranger {
@@ -57,6 +62,23 @@ impl Stranger {
 impl fmt::Display for Stranger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "port {} is held by {}", self.port, self.words())
+    }
+}
+
+/// A forward or sidecar that listens on the port for the child, known again whatever its pid.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Forward {
+    /// The port.
+    pub port: u16,
+    /// What it is called.
+    pub name: String,
+    /// Its user.
+    pub uid: u32,
+}
+
+impl Forward {
+    fn is(&self, stranger: &Stranger) -> bool {
+        (self.port, self.uid) == (stranger.port, stranger.uid) && self.name == stranger.name
     }
 }
 
@@ -79,7 +101,7 @@ fn in_words(pid: u32, name: &str) -> String {
     format!("pid {pid} ({name})")
 }
 
-/// Watches one port over one run of one service.
+/// Watches one port over one run of one service, and knows its forward from earlier runs.
 #[derive(Debug)]
 pub struct PortWatch {
     loopback: Vec<IpAddr>,
@@ -87,14 +109,16 @@ pub struct PortWatch {
     listeners: Listeners,
     was_ours: bool,
     before_launch: Option<Identified>,
-    /// The child was healthy for a while although a stranger held the port: a forward or sidecar.
-    is_forwarded: bool,
+    /// The child of this launch was healthy for a while.
+    is_settled: bool,
+    /// Through whom the child was healthy for a while; none once the port was found to be ours.
+    forward: Option<Forward>,
     /// The inodes of the sockets that listen, and whose they were found to be.
     seen: Option<(Vec<u64>, Holder)>,
 }
 
 impl PortWatch {
-    /// Watches the port that a probe of `host` and `port` reaches.
+    /// Watches the port that a probe of `host` and `port` reaches. Nobody forwards it yet.
     pub fn new(host: &str, port: u16) -> Self {
         let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -111,9 +135,16 @@ impl PortWatch {
             listeners,
             was_ours: false,
             before_launch: None,
-            is_forwarded: false,
+            is_settled: false,
+            forward: None,
             seen: None,
         }
+    }
+
+    /// Earlier runs knew this forward.
+    #[must_use]
+    pub fn forwarded_by(self, forward: Option<Forward>) -> Self {
+        Self { forward: forward.filter(|forward| forward.port == self.port), ..self }
     }
 
     /// The port.
@@ -132,13 +163,17 @@ impl PortWatch {
             Some((seen, holder)) if *seen == inodes => holder.clone(),
             _ => self.identify(&inodes, tree),
         };
-        self.was_ours |= holder == Holder::Ours;
+        if holder == Holder::Ours {
+            self.was_ours = true;
+            self.forward = None;
+        }
         self.seen = Some((inodes, holder.clone()));
         holder
     }
 
     /// Who holds the port just before a launch; remembered for [`Self::is_impostor`].
     pub fn before_launch(&mut self, tree: &mut Tree) -> Holder {
+        self.is_settled = false;
         // A stranger may have come to hold, or given up, a socket that was there before.
         self.seen = None;
         let holder = self.holder(tree);
@@ -155,18 +190,34 @@ impl PortWatch {
     pub fn is_impostor(&self, holder: &Holder) -> bool {
         let Holder::Stranger(stranger) = holder else { return false };
         let was_there = self.before_launch == Some(stranger.process);
-        self.was_ours || was_there && !self.is_forwarded()
+        self.was_ours || was_there && !self.is_forward(holder)
     }
 
-    /// The child has been healthy for a while. Whoever held the port meanwhile answers for it.
+    /// The child has been healthy for a while: from now on whoever answers for it is a forward.
     pub fn settled(&mut self, tree: &mut Tree) {
-        let is_stranger = matches!(self.holder(tree), Holder::Stranger(_));
-        self.is_forwarded |= is_stranger;
+        self.is_settled = true;
+        let holder = self.holder(tree);
+        self.answered_by(&holder);
     }
 
-    /// Whether others listen on the port for the child: then a stranger on it is in nobody's way.
-    pub const fn is_forwarded(&self) -> bool {
-        self.is_forwarded && !self.was_ours
+    /// A probe has passed through this holder.
+    pub fn answered_by(&mut self, holder: &Holder) {
+        let Holder::Stranger(stranger) = holder else { return };
+        if self.is_settled && !self.is_impostor(holder) && !self.is_forward(holder) {
+            let Stranger { port, ref name, uid, .. } = *stranger;
+            self.forward = Some(Forward { port, name: name.clone(), uid });
+        }
+    }
+
+    /// Whether this holder listens on the port for the child: then it is in nobody's way.
+    pub fn is_forward(&self, holder: &Holder) -> bool {
+        let Holder::Stranger(stranger) = holder else { return false };
+        self.forward.as_ref().is_some_and(|forward| forward.is(stranger))
+    }
+
+    /// Who listens on the port for the child, if others do.
+    pub const fn forward(&self) -> Option<&Forward> {
+        self.forward.as_ref()
     }
 
     /// The sockets that a connection to the loopback reaches: those that are bound to it, or, if
@@ -208,9 +259,12 @@ impl PortWatch {
         for stat in proc::processes().unwrap_or_default() {
             let process = Identified::from(&stat);
             let holds = |sockets: Vec<u64>| inodes.iter().any(|inode| sockets.contains(inode));
-            if !members.contains(&process) && proc::sockets(stat.pid).is_some_and(holds) {
-                let name = proc::name(stat.pid);
-                return Holder::Stranger(Stranger { process, port: self.port, name });
+            if !members.contains(&process)
+                && proc::sockets(stat.pid).is_some_and(holds)
+                && let Some(uid) = proc::user(stat.pid)
+            {
+                let (port, name) = (self.port, proc::name(stat.pid));
+                return Holder::Stranger(Stranger { process, port, name, uid });
             }
         }
         Holder::Unknown
@@ -303,9 +357,11 @@ mod tests {
                 let tree = &mut tree();
                 assert_eq!(watch.before_launch(tree), Holder::Nobody);
 
+                watch.forward = Some(Forward { port, name: "python3".to_owned(), uid: 0 });
                 tree.launched(spawn(server(host, port)).expect("started"));
                 until("it listens", || watch.holder(tree) == Holder::Ours);
                 assert_eq!(impostor(&mut watch, tree), None);
+                assert_eq!(watch.forward(), None, "a port that was ours is nobody else's");
                 tree.signal_all(Signal::Kill).expect("ours");
                 until("it has ended", || reaper::peek().is_some());
                 tree.reap_main(tree.main().expect("not reaped").pid);
@@ -314,6 +370,8 @@ mod tests {
                 until("a stranger took our port", || impostor(&mut watch, tree).is_some());
                 let found = impostor(&mut watch, tree).expect("the same again");
                 assert_eq!(found.process.pid, stranger.0.pid);
+                watch.settled(tree);
+                assert_eq!(watch.forward(), None);
                 let text = format!("port {port} is held by pid {} (python3)", stranger.0.pid);
                 assert_eq!(found.to_string(), text);
                 let holder = PortHolder::from(&watch.holder(tree));
@@ -341,12 +399,58 @@ mod tests {
         let forward = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = forward.local_addr().expect("bound").port();
         let (mut watch, tree) = (PortWatch::new("localhost", port), &mut tree());
+        let holder = watch.holder(tree);
+        watch.answered_by(&holder);
+        assert_eq!(watch.forward(), None, "one answer is not a while");
         watch.settled(tree);
         watch.before_launch(tree);
-        assert_eq!((impostor(&mut watch, tree), watch.is_forwarded()), (None, true));
+        assert_eq!((impostor(&mut watch, tree), watch.is_forward(&holder)), (None, true));
 
-        // A port that was ours is nobody else's.
-        watch.was_ours = true;
-        assert!(impostor(&mut watch, tree).is_some() && !watch.is_forwarded());
+        // The next run knows it, whatever its pid.
+        let known = watch.forward().cloned();
+        assert_eq!(known.as_ref().map(|forward| forward.port), Some(port));
+        let mut next = PortWatch::new("localhost", port).forwarded_by(known);
+        next.before_launch(tree);
+        assert_eq!((impostor(&mut next, tree), next.is_forward(&holder)), (None, true));
+    }
+
+    #[test]
+    fn whoever_is_not_the_forward_that_was_known_is_an_impostor_if_it_was_there_before() {
+        let stranger = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = stranger.local_addr().expect("bound").port();
+        let tree = &mut tree();
+        let Holder::Stranger(Stranger { name, uid, .. }) =
+            PortWatch::new("localhost", port).holder(tree)
+        else {
+            panic!("this process holds the port");
+        };
+        for (forward, known) in [
+            (Forward { port, name: name.clone(), uid }, true),
+            (Forward { port, name: "ssh".to_owned(), uid }, false),
+            (Forward { port, name: name.clone(), uid: uid + 1 }, false),
+            (Forward { port: port ^ 1, name, uid }, false),
+        ] {
+            let mut watch = PortWatch::new("localhost", port).forwarded_by(Some(forward.clone()));
+            watch.before_launch(tree);
+            assert_eq!(impostor(&mut watch, tree).is_none(), known, "{forward:?}");
+            let before = watch.forward().cloned();
+            watch.settled(tree);
+            assert_eq!(watch.forward(), before.as_ref(), "an impostor is no forward");
+        }
+    }
+
+    #[test]
+    fn a_forward_that_is_replaced_while_the_child_is_healthy_is_believed_after_it() {
+        let forward = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = forward.local_addr().expect("bound").port();
+        let older = Forward { port, name: "ssh".to_owned(), uid: 0 };
+        let (mut watch, tree) = (PortWatch::new("localhost", port), &mut tree());
+        watch.is_settled = true;
+        watch.forward = Some(older.clone());
+        let holder = watch.holder(tree);
+        watch.answered_by(&holder);
+        assert_ne!(watch.forward(), Some(&older));
+        watch.before_launch(tree);
+        assert_eq!(impostor(&mut watch, tree), None);
     }
 }

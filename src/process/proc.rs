@@ -68,6 +68,11 @@ pub fn name(pid: u32) -> String {
     String::from_utf8_lossy(name.trim_ascii_end()).into_owned()
 }
 
+/// The user that a process belongs to; `None` if it is gone.
+pub fn user(pid: u32) -> Option<u32> {
+    Some(fs::metadata(format!("/proc/{pid}")).ok()?.uid())
+}
+
 /// All processes that we can see; an error if we have not the means to look at each.
 pub fn processes() -> io::Result<Vec<Stat>> {
     let mut processes = Vec::new();
@@ -317,6 +322,8 @@ mod tests {
         assert_eq!(boot_id().map(|id| id.len()), Some(36));
         assert!(stat(u32::MAX).is_none());
         assert_eq!(name(u32::MAX), "?");
+        assert_eq!(user(pid), Some(rustix::process::geteuid().as_raw()));
+        assert_eq!(user(u32::MAX), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::EARLIEST;
 use crate::history::History;
 use crate::metrics::{Kept, Metric, seconds};
+use crate::process::port::Forward;
 use crate::supervisor::{Moment, Start};
 use crate::tally::{Cause, Outage, Tally};
 
@@ -40,6 +41,10 @@ pub struct State {
     /// Availability over hours and days; earlier versions did not write it.
     #[serde(default)]
     pub history: History,
+    /// Who listened on the probed port for the child, if others did; earlier versions did not
+    /// write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward: Option<Forward>,
 }
 
 /// How far a run has come.
@@ -110,6 +115,8 @@ pub struct Beginning {
     pub idle: Duration,
     /// How long the host had been up by then.
     pub since_boot: Duration,
+    /// Who listened on the probed port for the child.
+    pub forward: Option<Forward>,
 }
 
 impl Default for Beginning {
@@ -124,6 +131,7 @@ impl Default for Beginning {
             history: History::default(),
             idle: Duration::ZERO,
             since_boot: Duration::ZERO,
+            forward: None,
         }
     }
 }
@@ -158,6 +166,7 @@ pub fn begin(found: &Found, host: &Host) -> Beginning {
         tally,
         idle: if cause == Cause::Planned { away } else { Duration::ZERO },
         since_boot: host.since_boot(),
+        forward: last.forward.clone(),
     }
 }
 
@@ -286,6 +295,7 @@ pub(super) mod tests {
             outage: None,
             kept: Kept::default(),
             history: History::default(),
+            forward: None,
         }
     }
 
@@ -458,7 +468,10 @@ pub(super) mod tests {
         let mut last = last();
         last.kept.add(Metric::SupervisorStarts, &["crash"], 3.0);
         last.kept.add(Metric::Uptime, &[], 12.5);
+        last.forward = Some(Forward { port: 18789, name: "ssh".to_owned(), uid: 1000 });
+        let forward = last.forward.clone();
         let beginning = begin(&Found::State(last), &host());
+        assert_eq!(beginning.forward, forward);
         assert_eq!(count(&beginning, Metric::SupervisorStarts, &["crash"]), 4);
         let sums = beginning.tally.sums(Moment::ZERO);
         assert_eq!(sums.up, Duration::from_millis(12_500));
@@ -467,5 +480,6 @@ pub(super) mod tests {
         assert_eq!(first.tally.outage().map(|outage| outage.cause), Some(Cause::Boot));
         assert_eq!(count(&first, Metric::SupervisorStarts, &["first"]), 1);
         assert_eq!((first.gap, first.since_boot.as_secs()), (None, 42));
+        assert_eq!(first.forward, None);
     }
 }

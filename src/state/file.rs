@@ -245,6 +245,7 @@ mod tests {
     use super::*;
     use crate::history::History;
     use crate::metrics::{Kept, Metric, seconds};
+    use crate::process::port::Forward;
 
     fn store(directory: &Path) -> Store {
         Store::new(File::open(directory).unwrap()).unwrap()
@@ -265,8 +266,10 @@ mod tests {
     fn any_state() -> impl Strategy<Value = State> {
         let ending = prop::sample::select(vec![Ending::Running, Ending::Stopping, Ending::Stopped]);
         let outage = prop::option::of((".*", 0.0..1e9_f64));
-        (".*", prop::option::of(".*"), ending, 0.0..4e9_f64, outage, 0_u32..1_000_000).prop_map(
-            |(run, boot_id, ending, heartbeat, outage, count)| {
+        let forward = prop::option::of((any::<u16>(), ".*", any::<u32>()));
+        let count = 0_u32..1_000_000;
+        (".*", prop::option::of(".*"), ending, 0.0..4e9_f64, outage, count, forward).prop_map(
+            |(run, boot_id, ending, heartbeat, outage, count, forward)| {
                 let mut kept = Kept::default();
                 kept.set(Metric::Restarts, &["exit"], count.into());
                 let outage = outage.map(|(cause, seconds)| Broken { cause, seconds });
@@ -277,7 +280,18 @@ mod tests {
                     seconds(60.0),
                     seconds(0.0),
                 );
-                State { run, boot_id, ending, heartbeat, uptime: 7.5, outage, kept, history }
+                let forward = forward.map(|(port, name, uid)| Forward { port, name, uid });
+                State {
+                    run,
+                    boot_id,
+                    ending,
+                    heartbeat,
+                    uptime: 7.5,
+                    outage,
+                    kept,
+                    history,
+                    forward,
+                }
             },
         )
     }
@@ -316,21 +330,31 @@ mod tests {
         fn whatever_numbers_the_file_holds_the_property_holds(
             ending in "running|stopping|stopped",
             heartbeat in any::<f64>(), uptime in any::<f64>(), lasted in any::<f64>(), up in any::<f64>(),
-            cause in "crash|boot|power_cycle|[a-z]{1,3}"
+            cause in "crash|boot|power_cycle|[a-z]{1,3}", port in any::<u16>(), name in ".*"
         ) {
             let text = serde_json::json!({
                 "run": "r", "boot_id": "a", "ending": ending, "heartbeat": heartbeat, "uptime": uptime,
                 "outage": { "cause": cause, "seconds": lasted },
                 "kept": { "rekindle_uptime_seconds_total": { "": up } },
+                "forward": { "port": port, "name": name, "uid": 1000 },
             });
             property::state(text.to_string().as_bytes());
         }
     }
 
     #[test]
-    fn a_file_from_before_there_was_a_history_is_read() {
+    fn a_file_of_an_earlier_version_is_read() {
         let mut state = serde_json::to_value(last()).unwrap();
-        state.as_object_mut().unwrap().remove("history").unwrap();
+        let fields = state.as_object_mut().unwrap();
+        fields.remove("history").unwrap();
+        assert_eq!(fields.get("forward"), None);
+        assert_eq!(decode(&sealed(&state.to_string())), Ok(last()));
+    }
+
+    #[test]
+    fn a_file_of_a_later_version_of_the_same_format_is_read() {
+        let mut state = serde_json::to_value(last()).unwrap();
+        state.as_object_mut().unwrap().insert("unheard_of".to_owned(), 7.into());
         assert_eq!(decode(&sealed(&state.to_string())), Ok(last()));
     }
 

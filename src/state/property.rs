@@ -23,8 +23,8 @@ pub fn state(text: &[u8]) {
     let again = decode(&written).expect("we have written it");
     // The parser of numbers may be off in the last of seventeen digits.
     assert_eq!(
-        (&again.run, &again.boot_id, again.ending),
-        (&state.run, &state.boot_id, state.ending)
+        (&again.run, &again.boot_id, again.ending, &again.forward),
+        (&state.run, &state.boot_id, state.ending, &state.forward)
     );
 
     for host in hosts() {
@@ -54,6 +54,7 @@ fn assert_fits(beginning: &Beginning, last: &State, host: &Host) {
         (Ending::Running, true) => &[Start::Moved, Start::PowerCycle],
     };
     assert!(possible.contains(&beginning.start), "{:?} {last:?}", beginning.start);
+    assert_eq!(beginning.forward, last.forward);
     let tally = &beginning.tally;
     let outage = tally.outage().expect("a run begins with an outage");
     let later = Moment::ZERO + Duration::from_hours(24 * 366);

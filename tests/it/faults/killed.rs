@@ -184,7 +184,7 @@ fn outer_loop(seed: u64, moments: u64) -> Vec<String> {
     let mut struck = Vec::new();
     for moment in 0..moments {
         // Now and then it is let be, and must come up.
-        let is_let_be = moment % 10 == 9;
+        let is_let_be = moment % 5 == 4;
         world.write("sick", "");
         if is_let_be {
             std::fs::remove_file(world.path("sick")).expect("it was written");
@@ -200,14 +200,14 @@ fn outer_loop(seed: u64, moments: u64) -> Vec<String> {
             thread::sleep(seeded.span_below(Duration::from_millis(200)));
         }
         struck.push(strike(&mut rekindle));
-        assert_eq!(world.read("twice"), "", "moment {moment} of loop {seed}");
+        assert_no_harm(&world, &format!("moment {moment} of loop {seed}"));
     }
     std::fs::remove_file(world.path("sick")).unwrap_or_default();
 
     let last = world.run(&config);
     last.wait_state("healthy");
 
-    assert_eq!(world.read("twice"), "");
+    assert_no_harm(&world, &format!("after loop {seed}"));
     assert!(!last.said(&["restart in"]), "{}", last.story());
     assert_eq!(world.processes_like("demo-gateway --port").len(), 2, "the shell and its gateway");
     assert_eq!(world.processes_like("sleep 1000").len(), 1, "this attempt's helper");
@@ -218,9 +218,14 @@ fn outer_loop(seed: u64, moments: u64) -> Vec<String> {
 fn strike(rekindle: &mut Rekindle<'_>) -> String {
     let state = rekindle.state();
     rekindle.kill();
-    let bind = rekindle.lines_with("cannot listen");
-    assert!(bind.is_empty(), "a left-over held the port: {bind:?}");
     if state.is_empty() { "no answer yet, or ended".to_owned() } else { state }
+}
+
+/// Neither two trees nor a gateway that found its port held. They have left word in files: what a
+/// killed supervisor had not yet written of their output is lost.
+fn assert_no_harm(world: &World, when: &str) {
+    assert_eq!(world.read("twice"), "", "{when}");
+    assert_eq!(world.read("gateway-errors"), "", "{when}");
 }
 
 /// A service that runs through all states again and again while a file says that it is sick: its
@@ -241,10 +246,11 @@ fn sick(world: &World, port: u16) -> Config {
     let script = format!(
         "{}
          trap '' TERM
-         setsid {REKINDLE} demo-gateway --port {port} --slow-start 100ms & gateway=$!
+         setsid {REKINDLE} demo-gateway --port {port} --slow-start 100ms 2>> {errors} & gateway=$!
          if [ -e {sick} ]; then sleep 0.4; kill -STOP $gateway; fi
          wait",
-        locked(world)
+        locked(world),
+        errors = world.at("gateway-errors"),
     );
     Config::script(&script).probing(&format!("http = \"http://127.0.0.1:{port}/health\"")).with(
         &format!(

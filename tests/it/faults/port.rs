@@ -3,6 +3,10 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::crash::served_by;
 use crate::support::http::{free_port, say_that_all_is_well};
@@ -29,6 +33,7 @@ fn a_stranger_that_holds_the_port_is_named_and_waited_for() {
     rekindle.wait_said(&["port_held"]);
     let launched = rekindle.count("rekindle_service_transitions_total", "to=\"starting\"");
     assert!(launched >= 1, "the first launch goes ahead");
+    launches_once_per(&rekindle, Duration::from_secs(1));
     drop(stranger);
     let watch = Stopwatch::start();
 
@@ -50,9 +55,12 @@ fn a_stranger_that_answers_in_the_childs_place_is_not_believed() {
     let (elsewhere, config) = impostor(port);
     let stranger = elsewhere.run(&stub::probed(&elsewhere, port, "200 ok"));
     stranger.wait_state("healthy");
-    let rekindle = world.run(&config);
+    let rekindle =
+        world.run(&config.with("startup_timeout = \"300ms\"").with("slow_retry = \"2s\""));
 
     rekindle.wait("the impostor is seen", || rekindle.probes("startup", "impostor") >= 2);
+    rekindle.wait_state("slow_retry");
+    launches_once_per(&rekindle, Duration::from_secs(2));
 
     assert_ne!(rekindle.state(), "healthy");
     assert!(elsewhere.processes().iter().all(|pid| processes::is_alive(*pid)));
@@ -61,7 +69,8 @@ fn a_stranger_that_answers_in_the_childs_place_is_not_believed() {
         part: Part::Port,
         fault: "an impostor answers before the child was started",
         injected: "another supervisor's gateway serves 200 on the port",
-        outcome: "its answers count as failures (`impostor`), it is never signalled",
+        outcome: "its answers count as failures (`impostor`), one launch per `slow_retry` (here \
+                  2 s); it is never signalled",
     };
     row.did_no_harm(this_test!());
 }
@@ -106,6 +115,10 @@ fn a_stranger_that_takes_the_port_later_is_seen_and_never_signalled() {
     rekindle.wait_state("slow_retry");
     let pid = std::process::id();
     rekindle.wait_said(&[&format!("port {port} is held by pid {pid} (")]);
+    assert_eq!(rekindle.all_restarts(), 1);
+    // Not a wait: the length of the fault, in which nothing happens (`slow_retry` is an hour).
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!((rekindle.all_restarts(), &*rekindle.state()), (1, "slow_retry"));
     let row = Fault {
         part: Part::Port,
         fault: "an impostor takes the port over from the child",
@@ -155,17 +168,8 @@ fn a_child_whose_descriptors_nobody_may_see_is_no_stranger() {
 #[test]
 fn a_forward_outside_the_tree_is_believed_through_a_heal() {
     let (world, port, outside) = (World::new(), free_port(), free_port());
-    // The child is probed where something else passes its connections on.
-    let config = Config::demo(port)
-        .probing(&format!("http = \"http://127.0.0.1:{outside}/health\""))
-        .with("startup_timeout = \"2s\"");
-    let rekindle = world.run(&config);
-    rekindle.wait("the child serves", || port_answers(port));
-    forward(outside, port);
-    let first = served_by(&rekindle, port);
-    rekindle.wait_said(&["it has settled"]);
-    passes_on(&rekindle);
-    assert_eq!((served_by(&rekindle, port), rekindle.all_restarts()), (first, 0));
+    let rekindle = world.run(&forwarded(port, outside));
+    let _forward = believed_forward(&world, &rekindle, port, outside);
 
     // Now the forward is there before the launch.
     get(port, "/fault?mode=crash").expect("the demo gateway takes the order");
@@ -187,6 +191,67 @@ fn a_forward_outside_the_tree_is_believed_through_a_heal() {
     row.recovered_after(this_test!(), took);
 }
 
+#[test]
+fn a_forward_that_outlives_the_supervisor_is_believed_by_the_next_one() {
+    let (world, port, outside) = (World::new(), free_port(), free_port());
+    let config = forwarded(port, outside);
+    let mut rekindle = world.run(&config);
+    let _forward = believed_forward(&world, &rekindle, port, outside);
+    rekindle.kill();
+
+    // Now the forward is there before the next supervisor is.
+    let watch = Stopwatch::start();
+    let next = world.run(&config);
+    next.wait_state("healthy");
+    let took = watch.elapsed();
+
+    passes_on(&next);
+    assert_eq!(next.all_restarts(), 0);
+    assert_eq!(next.probes("startup", "impostor"), 0);
+    let row = Fault {
+        part: Part::Port,
+        fault: "a forward outside the tree outlives the supervisor",
+        injected: "another process passes connections on to the child; SIGKILL to the supervisor, \
+                   the next one is started on the same state directory",
+        outcome: "believed, because the state file knows it by name and user: healthy with the \
+                  first launch, no restart",
+    };
+    row.recovered_after(this_test!(), took);
+}
+
+#[test]
+fn a_stranger_in_the_place_of_a_known_forward_is_not_believed() {
+    let (world, elsewhere) = (World::new(), World::new());
+    let (port, outside) = (free_port(), free_port());
+    let config = forwarded(port, outside).with("slow_retry = \"1s\"");
+    let mut rekindle = world.run(&config);
+    let known = believed_forward(&world, &rekindle, port, outside);
+    rekindle.kill();
+    known.end();
+    let mut stranger = elsewhere.run(&Config::demo(outside));
+    stranger.wait_state("healthy");
+
+    let next = world.run(&config);
+    next.wait("the impostor is seen", || next.probes("startup", "impostor") >= 2);
+    next.wait_state("slow_retry");
+    assert_eq!(next.probes("startup", "success"), 0);
+
+    // What is known stays known.
+    stranger.stop();
+    let watch = Stopwatch::start();
+    let _again = forward(outside, port);
+    next.wait_state("healthy");
+    let row = Fault {
+        part: Part::Port,
+        fault: "an impostor takes the place of a forward that the state file knows",
+        injected: "SIGKILL to the supervisor, the forward ends, another program serves 200 there; \
+                   it goes later, and the forward comes back",
+        outcome: "its answers count as failures (`impostor`), once per `slow_retry` (here 1 s); \
+                  healthy when the forward is back",
+    };
+    row.recovered_after(this_test!(), watch.elapsed());
+}
+
 /// Another supervisor's world, and a configuration whose child never listens on the port.
 fn impostor(port: u16) -> (World, Config) {
     let probe = format!("http = \"http://127.0.0.1:{port}/health\"");
@@ -200,15 +265,67 @@ fn passes_on(rekindle: &Rekindle<'_>) {
     });
 }
 
-/// Passes connections to one port on to another, from this process and until it ends.
-fn forward(from: u16, to: u16) {
+/// Watches it for a while: it launches at the pace of `slow_retry`, not at that of its backoff.
+fn launches_once_per(rekindle: &Rekindle<'_>, slow_retry: Duration) {
+    let (before, watch) = (rekindle.all_restarts(), Stopwatch::start());
+    // Not a wait: the length of the fault.
+    thread::sleep(4 * slow_retry);
+    let launches = u128::from(rekindle.all_restarts() - before);
+    let most = watch.elapsed().as_millis() / slow_retry.as_millis() + 2;
+    assert!((1..=most).contains(&launches), "{launches} launches; {}", rekindle.story());
+}
+
+/// A child that is probed where something else passes its connections on.
+fn forwarded(port: u16, outside: u16) -> Config {
+    Config::demo(port)
+        .probing(&format!("http = \"http://127.0.0.1:{outside}/health\""))
+        .with("startup_timeout = \"2s\"")
+}
+
+/// A forward that comes after the launch, through which the child is healthy until it is known.
+fn believed_forward(world: &World, rekindle: &Rekindle<'_>, port: u16, outside: u16) -> Forward {
+    rekindle.wait("the child serves", || port_answers(port));
+    let forward = forward(outside, port);
+    let first = served_by(rekindle, port);
+    rekindle.wait_said(&["it has settled"]);
+    passes_on(rekindle);
+    assert_eq!((served_by(rekindle, port), rekindle.all_restarts()), (first, 0));
+    rekindle.wait("the forward is written down", || {
+        world.read("state/state.json").contains(&format!("\"forward\":{{\"port\":{outside},"))
+    });
+    forward
+}
+
+/// Passes connections to one port on to another, from this process; ends with it if not before.
+struct Forward {
+    from: u16,
+    over: Arc<AtomicBool>,
+    passing: JoinHandle<()>,
+}
+
+fn forward(from: u16, to: u16) -> Forward {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, from)).expect("the port is free");
-    std::thread::spawn(move || {
+    let over = Arc::new(AtomicBool::new(false));
+    let ended = Arc::clone(&over);
+    let passing = thread::spawn(move || {
         for client in listener.incoming().flatten() {
+            if ended.load(Ordering::Relaxed) {
+                return;
+            }
             // Without a server behind it the client finds its connection closed.
             drop(TcpStream::connect((Ipv4Addr::LOCALHOST, to)).map(|server| pass(client, server)));
         }
     });
+    Forward { from, over, passing }
+}
+
+impl Forward {
+    /// Closes the port.
+    fn end(self) {
+        self.over.store(true, Ordering::Relaxed);
+        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.from)));
+        self.passing.join().expect("it passes connections on");
+    }
 }
 
 /// One request and its answer.
