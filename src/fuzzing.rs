@@ -25,7 +25,9 @@ mod tests {
 
     use super::*;
 
-    const PROPERTIES: &[(&str, fn(&[u8]))] = &[
+    type Property = fn(&[u8]);
+
+    const PROPERTIES: &[(&str, Property)] = &[
         ("config", config),
         ("env_file", env_file),
         ("expectation", expectation),

@@ -164,7 +164,7 @@ fn hundreds_of_bad_answers_leave_memory_flat() {
     let row = Fault {
         part: Part::Probes,
         fault: "hundreds of bad answers",
-        injected: "150 of each of the eight kinds above, as fast as they are asked for",
+        injected: "150 of each of eight kinds (endless, trickling, broken off and others), as fast as asked for",
         outcome: "the supervisor's memory stays flat",
     };
     row.measured(this_test!(), &format!("RSS + {worst} kB at most"));
@@ -182,7 +182,7 @@ fn grown_by(waits: bool, timeout: &str) -> Vec<(&'static str, u64)> {
     ));
     let rekindle = world.run(&config);
     rekindle.wait_state("healthy");
-    let grows = |bite: &'static str| {
+    let growth_by = |bite: &'static str| {
         world.write("bite", bite);
         let seen = || world.lines("bitten").iter().filter(|line| *line == bite).count();
         rekindle.wait(&format!("{bite}: it is warm"), || seen() >= WARM);
@@ -191,7 +191,7 @@ fn grown_by(waits: bool, timeout: &str) -> Vec<(&'static str, u64)> {
         (bite, processes::resident_kb(rekindle.pid()).saturating_sub(warm))
     };
     let bites = BITES.iter().filter(|(_, waits_for_timeout)| *waits_for_timeout == waits);
-    let grown = bites.map(|(bite, _)| grows(bite)).collect();
+    let grown = bites.map(|(bite, _)| growth_by(bite)).collect();
     assert_eq!(rekindle.all_restarts(), 0);
     grown
 }
