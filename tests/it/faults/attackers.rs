@@ -12,14 +12,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::crash::served_by;
 use crate::incidents::{incidents, settled};
 use crate::support::http::{free_port, request};
 use crate::support::rekindle::WARN;
 use crate::support::time::Witness;
 use crate::support::{
-    Config, Fault, Part, REKINDLE, Rekindle, Stopwatch, World, get, has_tool, is_root, this_test,
-    wait_until,
+    Config, Fault, Part, REKINDLE, Rekindle, Stopwatch, World, get, has_tool, is_root, processes,
+    this_test, wait_until,
 };
 
 /// Neither root nor anybody of this machine's.
@@ -227,7 +229,9 @@ fn a_link_in_the_place_of_a_state_file_is_not_followed() {
         "lock",
         "state.json",
         "state.json.new",
+        "state.json.old",
         "incidents.jsonl",
+        "incidents.1.jsonl",
         "control.sock",
     ] {
         for exists in [true, false] {
@@ -256,6 +260,9 @@ fn follows_no_link(name: &str, exists: bool) {
     command.env("RUNTIME_DIRECTORY", world.path("state"));
     let mut rekindle = world.start(command);
     rekindle.wait_said(&["healthy"]);
+    if name.starts_with("incidents") {
+        has_an_outage(&world, &rekindle);
+    }
 
     let (code, _) = rekindle.stop();
 
@@ -266,6 +273,18 @@ fn follows_no_link(name: &str, exists: bool) {
         (exists, expected),
         "{name}"
     );
+}
+
+/// There is something to be written about.
+fn has_an_outage(world: &World, rekindle: &Rekindle<'_>) {
+    let settles = |times| {
+        rekindle.wait("it settles", || rekindle.lines_with("it has settled").len() >= times);
+    };
+    settles(1);
+    for child in world.processes_like("sleep 1000") {
+        processes::send(child, Signal::KILL);
+    }
+    settles(2);
 }
 
 #[test]
@@ -319,7 +338,7 @@ fn a_state_directory_of_another_user_is_told_of_and_its_files_are_not_believed()
     let rekindle = world.run(&Config::script("exec sleep 1000"));
     rekindle.wait_state("healthy");
     assert_eq!(id(&world), first);
-    bystander.signal(rustix::process::Signal::KILL);
+    bystander.signal(Signal::KILL);
     bystander.wait_exit();
     let row = Fault {
         part: Part::Attackers,
