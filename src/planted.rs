@@ -14,6 +14,8 @@ pub mod place {
     pub const REQUEST: &str = "request";
     /// The thread that writes to the state directory, at each write.
     pub const STATE: &str = "state";
+    /// The thread that looks whether we would come back, before each look.
+    pub const LOOKOUT: &str = "lookout";
     /// The thread that writes the records of outages, at each of them.
     pub const INCIDENTS: &str = "incidents";
     /// The thread that tells a webhook, before each document.

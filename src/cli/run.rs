@@ -27,7 +27,7 @@ use crate::output::Writers;
 use crate::paths::{self, Environment, PathError};
 use crate::process::cgroup::Cgroup;
 use crate::process::instance::{InUse, Instance};
-use crate::process::{Mark, Orphans, port, reaper, reserve_hand_over_descriptor};
+use crate::process::{Mark, Orphans, port, proc, reaper, reserve_hand_over_descriptor};
 use crate::report::{Note, Reporter, Teller};
 use crate::status::Shared;
 use crate::supervisor::DrillFault;
@@ -192,11 +192,7 @@ struct House {
 impl House {
     async fn live(mut self, warnings: &[String], on_disk: OnDisk) -> Result<u8, NotStarted> {
         let mut signals = Signals::listen()?;
-        let program = self.service.command.first().cloned().unwrap_or_default();
-        self.teller.note(&Note::Started { program });
-        for warning in warnings {
-            self.teller.note(&Note::ConfigWarning { text: warning.clone() });
-        }
+        self.tell_the_start(warnings);
         let probers = driver::prepare(&self.service)?;
 
         let env = Environment::of_process();
@@ -269,6 +265,17 @@ impl House {
         let code = outcome.exit_code();
         self.teller.note(&Note::Ended { code });
         Ok(code)
+    }
+
+    fn tell_the_start(&self, warnings: &[String]) {
+        let program = self.service.command.first().cloned().unwrap_or_default();
+        self.teller.note(&Note::Started { program });
+        for warning in warnings {
+            self.teller.note(&Note::ConfigWarning { text: warning.clone() });
+        }
+        if proc::hides_others() {
+            self.teller.note(&Note::ProcHides);
+        }
     }
 
     /// Opens the state directory, waiting for another supervisor that still uses it.

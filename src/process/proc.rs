@@ -86,6 +86,15 @@ pub fn processes() -> io::Result<Vec<Stat>> {
     Ok(processes)
 }
 
+/// Whether `/proc` hides other users' processes from us (its mount option `hidepid`): we are there,
+/// and the first process of all is not.
+pub fn hides_others() -> bool {
+    let is_hidden = |error: io::Error| {
+        matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+    };
+    stat(std::process::id()).is_some() && read_stat(1).is_err_and(is_hidden)
+}
+
 /// A failure says something about what is looked at, unless it is we who lack something.
 fn unless_scarce<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {

@@ -16,6 +16,10 @@ use crate::output::Stream;
 use crate::status::human;
 use crate::supervisor::{DrillFault, Program, Signal};
 
+const PROC_HIDES: &str = "/proc hides processes (hidepid): what an earlier run left is not found \
+    where it has another user or more rights; run as root, or mount /proc without hidepid, or with \
+    gid= of a group of ours";
+
 /// Something that an edge saw or did.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Note {
@@ -108,6 +112,8 @@ pub enum Note {
         /// Why not.
         error: String,
     },
+    /// `/proc` hides other users' processes.
+    ProcHides,
     /// Nothing can be remembered across runs.
     StateNotDurable {
         /// Where it should have been.
@@ -250,6 +256,7 @@ impl Note {
             | Self::HookServes { .. }
             | Self::LeftOverKilled { .. }
             | Self::CannotLook { .. }
+            | Self::ProcHides
             | Self::StateNotDurable { .. }
             | Self::StateDirInUse { .. }
             | Self::OutputDropping { .. }
@@ -309,6 +316,7 @@ impl fmt::Display for Note {
             Self::CannotLook { error } => {
                 write!(f, "cannot see what an earlier run has left, tried again: {error}")
             }
+            Self::ProcHides => f.write_str(PROC_HIDES),
             Self::StateNotDurable { path, why } => {
                 write!(f, "nothing is remembered across runs: {}: {why}", path.display())
             }
@@ -414,6 +422,7 @@ mod tests {
             Note::LeftOverKilled { pid: 4711, name: name.clone() },
             Note::LeftBehind { pid: 4711, name },
             Note::CannotLook { error: "too many open files".to_owned() },
+            Note::ProcHides,
             Note::StateNotDurable { path: "/var/lib/rekindle".into(), why: "read-only".to_owned() },
             Note::StateDirInUse { path: "/var/lib/rekindle".into(), holder: "pid 7".to_owned() },
             Note::PortHolder { port: 18789, holder },
@@ -444,6 +453,7 @@ mod tests {
         WARN  killed pid 4711 (node), left over from an earlier run
         ERROR pid 4711 (node) could not be ended and is left behind
         WARN  cannot see what an earlier run has left, tried again: too many open files
+        WARN  /proc hides processes (hidepid): what an earlier run left is not found where it has another user or more rights; run as root, or mount /proc without hidepid, or with gid= of a group of ours
         WARN  nothing is remembered across runs: /var/lib/rekindle: read-only
         WARN  waiting for /var/lib/rekindle, in use by pid 7
         INFO  port 18789 is held by pid 4711 (node)

@@ -59,7 +59,7 @@ fn after(record: &Value, what: &str) -> f64 {
 }
 
 /// The exit code, stdout and stderr of `rekindle incidents`.
-fn incidents(world: &World, arguments: &[&str]) -> (i32, String, String) {
+pub(crate) fn incidents(world: &World, arguments: &[&str]) -> (i32, String, String) {
     let mut command = world.command(REKINDLE);
     command.arg("incidents").args(arguments);
     let mut shown = world.start(command);

@@ -2,6 +2,9 @@
 //!
 //! Only with the feature `planted-faults`, which no release has.
 
+use std::collections::BTreeSet;
+
+use rekindle::threads;
 use rustix::process::Signal;
 
 use crate::announce::{PATIENCE, receiver};
@@ -90,23 +93,29 @@ fn a_loop_that_hangs_is_told_by_livez_and_no_longer_feeds_the_watchdog() {
     row.measured(this_test!(), &format!("said after {:.1} s", noticed.as_secs_f64()));
 }
 
+/// Where a helper thread is struck, and which it is.
+const PLACES: &[(&str, &str)] = &[
+    ("pump", threads::HTTP),
+    ("request", threads::HTTP),
+    ("stdout", threads::STDOUT),
+    ("stderr", threads::STDERR),
+    ("state", threads::STATE),
+    ("lookout", threads::LOOKOUT),
+    ("incidents", threads::INCIDENTS),
+    ("webhook", threads::WEBHOOK),
+];
+
 #[test]
 fn a_panic_on_any_helper_thread_is_told_and_its_work_goes_on() {
-    for (place, thread) in [
-        ("pump", "http"),
-        ("request", "http"),
-        ("stdout", "stdout"),
-        ("stderr", "stderr"),
-        ("state", "state"),
-        ("incidents", "incidents"),
-        ("webhook", "webhook"),
-    ] {
+    let struck: BTreeSet<_> = PLACES.iter().map(|(_, thread)| *thread).collect();
+    assert_eq!(struck, threads::NAMES.iter().copied().collect(), "each thread has its turn");
+    for (place, thread) in PLACES {
         survives(place, thread);
     }
     let row = Fault {
         part: Part::Ours,
         fault: "a helper thread panics",
-        injected: "a planted panic where it reads the child, answers a request, writes stdout, stderr, the state directory or an incident, or tells a webhook",
+        injected: "a planted panic where it reads the child, answers a request, writes stdout, stderr, the state directory or an incident, looks at the configuration, or tells a webhook",
         outcome: "it is logged and counted, the thread starts again and loses nothing that came later; the child is not touched",
     };
     row.did_no_harm(this_test!());
@@ -152,6 +161,10 @@ fn survives(place: &str, thread: &str) {
         let told = told_elsewhere.recv_timeout(PATIENCE).expect("the webhook is told");
         assert_eq!(told["incident"]["cause"], "crash", "{place}");
     } else {
+        if place == "lookout" {
+            world.write("rekindle-0.toml", &config.with("settle = \"4s\"").text());
+            rekindle.wait_said(&["the configuration on disk is not the one that runs"]);
+        }
         assert_eq!(child, served_by(&rekindle, port), "{place}");
         assert_eq!(rekindle.all_restarts(), 0, "{place}");
     }

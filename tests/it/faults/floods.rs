@@ -50,7 +50,10 @@ fn a_gigabyte_of_output_makes_the_loop_late_for_no_more_than_10_ms() {
 
     assert_eq!(rekindle.all_restarts(), 0);
     let machine = witness.lateness();
-    let most = Duration::from_millis(10) + machine.allowance();
+    // A machine that is late itself is allowed for, a quiet one is not.
+    let quiet = machine.p99 < Duration::from_millis(2);
+    let allowance = if quiet { Duration::ZERO } else { machine.allowance() };
+    let most = Duration::from_millis(10) + allowance;
     assert!(late.p99() <= most, "{late:?}, {machine:?}");
     // What the pipe still holds is read in the end: the dropped bytes are told before that.
     let dropped = dropped_once_quiet(&rekindle);
@@ -64,7 +67,7 @@ fn a_gigabyte_of_output_makes_the_loop_late_for_no_more_than_10_ms() {
         fault: "1 GB of output as fast as the child can",
         injected: "`head -c 1G /dev/zero` beside the gateway, stdout read by a pipe's reader",
         outcome: "each byte arrives or is counted as dropped, no restart, and the loop's lateness \
-                  stays below 10 ms (p99), besides what the machine costs an idle thread",
+                  stays below 10 ms (p99), besides what a busy machine costs an idle thread",
     };
     let figure = format!(
         "p99 at most {:?} in {} turns (an idle thread beside it: {:.1} ms), {:.0} MB/s, \
@@ -105,6 +108,41 @@ fn a_stdout_that_is_never_read_delays_neither_the_healing_nor_our_answers() {
         injected: "2 MB of the child's output into a pipe without a reader's turn, then a crash",
         outcome: "what does not fit is dropped and counted; the child, the log, the healing, \
                   `/livez` and `/metrics` go on",
+    };
+    row.recovered_after(this_test!(), took);
+}
+
+#[test]
+fn where_output_is_inherited_a_reader_that_stops_blocks_the_child_and_nobody_else() {
+    let (world, port) = (World::new(), free_port());
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    // More than the pipe holds.
+    let script = format!("head -c 2000000 /dev/zero; exec {REKINDLE} demo-gateway --port {port}");
+    let config = Config::demo(port)
+        .with(&format!("command = [\"/bin/sh\", \"-c\", \"{script}\"]"))
+        .with("output = \"inherit\"\nstartup_timeout = \"1s\"");
+    let rekindle = world.start_with(Streams::Stdout(writer.into()), world.prepare(&config));
+
+    rekindle.wait_restarts("startup_timeout", 2);
+    rekindle.wait_said(&["restart", "\"reason\":\"startup_timeout\""]);
+    assert_eq!(rekindle.get("/livez").expect("an answer").status, 200);
+    assert_eq!(rekindle.get("/metrics").expect("a page").status, 200);
+    assert_eq!(rekindle.count("rekindle_output_dropped_bytes_total", "stream=\"stdout\""), 0);
+
+    let watch = Stopwatch::start();
+    let count = counted(reader);
+    served_by(&rekindle, port);
+    let took = watch.elapsed();
+
+    drop(rekindle);
+    assert!(count.join().expect("the reader reads") >= 2_000_000, "all that the last one wrote");
+    let row = Fault {
+        part: Part::Floods,
+        fault: "nobody reads the stdout that the child inherited",
+        injected: "`output = \"inherit\"`, a pipe whose reader stops, and goes on later",
+        outcome: "the child waits in its write, is never up, and is healed again and again; \
+                  nothing is dropped, log, `/livez` and `/metrics` go on, and it serves once it is \
+                  read",
     };
     row.recovered_after(this_test!(), took);
 }

@@ -58,6 +58,7 @@ pub(crate) struct Witness {
 pub(crate) struct MachineLateness {
     /// In 99 of a hundred cases no more.
     pub(crate) p99: Duration,
+    worst: Duration,
 }
 
 impl Witness {
@@ -83,7 +84,8 @@ impl Witness {
         let mut late = self.late.join().expect("it sleeps");
         late.sort();
         let p99 = late.get(late.len() * 99 / 100).copied().unwrap_or_default();
-        MachineLateness { p99 }
+        let worst = late.last().copied().unwrap_or_default();
+        MachineLateness { p99, worst }
     }
 }
 
@@ -91,5 +93,10 @@ impl MachineLateness {
     /// What a busy machine may cost: what is tested is woken several times on its way.
     pub(crate) fn allowance(&self) -> Duration {
         4 * self.p99
+    }
+
+    /// The same for the worst case.
+    pub(crate) fn worst_allowance(&self) -> Duration {
+        4 * self.worst
     }
 }

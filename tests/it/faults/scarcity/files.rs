@@ -89,6 +89,7 @@ fn a_proc_that_hides_members_of_the_tree_leaves_none_of_them_alive() {
     let rekindle = world.start(command);
     rekindle.wait_up();
     rekindle.wait_state("healthy");
+    assert_eq!(rekindle.lines_with("/proc hides processes (hidepid)").len(), 1);
     let first = world.lines("own/pids")[0].parse().expect("a pid");
 
     let watch = Stopwatch::start();
@@ -103,7 +104,8 @@ fn a_proc_that_hides_members_of_the_tree_leaves_none_of_them_alive() {
         part: Part::Scarcity,
         fault: "`/proc` hides members of the tree, and the child dies",
         injected: "`hidepid=2`, all as one user, programs that this user may not read",
-        outcome: "helpers in sessions of their own are gone before the new child starts",
+        outcome: "helpers in sessions of their own are gone before the new child starts; what cannot \
+                  be found so after a restart of ours is said once, with the way out",
     };
     row.recovered_after(this_test!(), took);
 }
