@@ -196,6 +196,8 @@ impl PortWatch {
     /// The child has been healthy for a while: from now on whoever answers for it is a forward.
     pub fn settled(&mut self, tree: &mut Tree) {
         self.is_settled = true;
+        // A program may take its name only after it listens.
+        self.seen = None;
         let holder = self.holder(tree);
         self.answered_by(&holder);
     }
@@ -273,7 +275,7 @@ impl PortWatch {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use rustix::process::Signal as Number;
 
@@ -437,6 +439,23 @@ mod tests {
             watch.settled(tree);
             assert_eq!(watch.forward(), before.as_ref(), "an impostor is no forward");
         }
+    }
+
+    #[test]
+    fn a_forward_is_known_by_the_name_that_it_took_after_it_listened() {
+        alone(|| {
+            let port = free_port();
+            let forward = Started::new(sh(&format!(
+                "exec python3 -c 'import socket,time\ns=socket.create_server((\"127.0.0.1\",{port}))\n\
+                s.accept()\nopen(\"/proc/self/comm\",\"w\").write(\"forward\")\ntime.sleep(60)'"
+            )));
+            let (mut watch, tree) = (PortWatch::new("localhost", port), &mut tree());
+            until("it listens", || matches!(watch.holder(tree), Holder::Stranger(_)));
+            let _asked = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+            until("it has its name", || proc::name(forward.0.pid) == "forward");
+            watch.settled(tree);
+            assert_eq!(watch.forward().map(|forward| &*forward.name), Some("forward"));
+        });
     }
 
     #[test]
