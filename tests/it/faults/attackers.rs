@@ -277,14 +277,10 @@ fn follows_no_link(name: &str, exists: bool) {
 
 /// There is something to be written about.
 fn has_an_outage(world: &World, rekindle: &Rekindle<'_>) {
-    let settles = |times| {
-        rekindle.wait("it settles", || rekindle.lines_with("it has settled").len() >= times);
-    };
-    settles(1);
     for child in world.processes_like("sleep 1000") {
         processes::send(child, Signal::KILL);
     }
-    settles(2);
+    rekindle.wait("it is healthy again", || rekindle.lines_with("healthy, 0.").len() == 2);
 }
 
 #[test]
