@@ -35,7 +35,7 @@ impl WaitMeter {
         self.calls.is_multiple_of(64) || (self.calls < 64 && self.calls.is_power_of_two())
     }
 
-    /// What a thread had waited before it was first seen does not count.
+    /// What a process had waited before it was first seen does not count.
     pub(super) fn sample(&mut self, processes: impl Iterator<Item = Identified>) -> Duration {
         let waited = |thread: Thread| Some((thread, proc::share(thread.1)?.waited));
         let now: BTreeMap<Thread, Duration> =
@@ -50,7 +50,10 @@ impl WaitMeter {
 fn grown(before: &BTreeMap<Thread, Duration>, now: &BTreeMap<Thread, Duration>) -> Duration {
     let mut longest = BTreeMap::<Identified, Duration>::new();
     for (thread, waited) in now {
-        let grown = waited.saturating_sub(*before.get(thread).unwrap_or(waited));
+        let process = (thread.0, 0)..=(thread.0, u32::MAX);
+        // A thread that was begun since then has waited only since then.
+        let new = if before.range(process).next().is_some() { Duration::ZERO } else { *waited };
+        let grown = waited.saturating_sub(before.get(thread).copied().unwrap_or(new));
         let longest = longest.entry(thread.0).or_default();
         *longest = grown.max(*longest);
     }
@@ -171,9 +174,12 @@ mod tests {
             entries.iter().map(wait).collect()
         };
         let before = waits(&[(1, 1, 500), (1, 2, 0), (5, 5, 7), (6, 6, 100)]);
-        // One thread is new, and one process is gone.
-        let now = waits(&[(1, 1, 510), (1, 2, 30), (1, 3, 900), (5, 5, 12)]);
+        // One process is new, and one is gone.
+        let now = waits(&[(1, 1, 510), (1, 2, 30), (5, 5, 12), (8, 8, 900), (8, 9, 70)]);
         assert_eq!(grown(&before, &now), Duration::from_millis(30 + 5));
+        // One thread is new.
+        let now = waits(&[(1, 1, 510), (1, 2, 30), (1, 3, 90), (5, 5, 12)]);
+        assert_eq!(grown(&before, &now), Duration::from_millis(90 + 5));
     }
 
     #[test]

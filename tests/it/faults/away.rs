@@ -279,6 +279,54 @@ fn a_child_that_is_slow_beside_a_busy_neighbour_is_not_taken_for_starved() {
 }
 
 #[test]
+fn a_child_whose_serving_thread_gets_no_processor_is_left_alone() {
+    if !has_tool("taskset") {
+        return;
+    }
+    let (world, port) = (World::new(), free_port());
+    // Its main thread sleeps all the time, and would look as if it had all that it wants.
+    let server = format!(
+        "import http.server as h, threading as t\n\
+         h.SimpleHTTPRequestHandler.log_message = lambda *_: None\n\
+         s = h.HTTPServer((\"127.0.0.1\", {port}), h.SimpleHTTPRequestHandler)\n\
+         t.Thread(target=s.serve_forever).start()\n\
+         t.Event().wait()"
+    );
+    let server = world.write("server.py", &server);
+    let processor = a_processor();
+    let script = format!("exec nice -n 19 taskset -c {processor} python3 {server}");
+    let probe = format!("http = \"http://127.0.0.1:{port}/\"");
+    let config = Config::script(&script).probing(&probe).with(
+        r#"
+        probe.liveness.timeout = "200ms"
+        max_doubt = "1h"
+        "#,
+    );
+    let rekindle = world.run(&config);
+    rekindle.wait_state("healthy");
+
+    let neighbours = (0..3).map(|_| {
+        let mut neighbour = world.command("taskset");
+        neighbour.args(["-c", &processor, "sh", "-c", "while :; do :; done"]);
+        world.start(neighbour)
+    });
+    let neighbours: Vec<_> = neighbours.collect();
+    rekindle.wait("a restart is avoided", || avoided(&rekindle, "starved") >= 1);
+    drop(neighbours);
+
+    let passes = rekindle.probes("liveness", "success");
+    rekindle.wait("it passes", || rekindle.probes("liveness", "success") >= passes + 10);
+    assert_eq!(rekindle.all_restarts(), 0, "{}", rekindle.story());
+    let row = Fault {
+        part: Part::Away,
+        fault: "the thread that serves gets no processor, the main thread needs none",
+        injected: "a server in a second thread, at nice 19 beside three busy loops on one processor",
+        outcome: "the wait of any thread counts as starvation: no restart",
+    };
+    row.did_no_harm(this_test!());
+}
+
+#[test]
 fn clocks_that_have_always_been_apart_are_no_suspension() {
     let mut recoveries = Vec::new();
     for (monotonic, boottime) in [("0", "3600"), ("3600", "0"), ("86400", "8640000")] {
