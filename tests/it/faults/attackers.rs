@@ -422,7 +422,8 @@ fn keeps_secrets(log: &str, everything: bool) {
     rekindle.wait("readiness fails", || rekindle.probes("readiness", "exit") >= 2);
     shows_no_secret(&rekindle, listen);
 
-    // Each way of failing has words of its own.
+    // Each way of failing has words of its own, and is an incident if it was well before.
+    settled(&rekindle);
     for mode in ["500", "slow", "close"] {
         let restarts = rekindle.restarts("probe_failed");
         get(port, &format!("/fault?mode={mode}")).expect("the demo gateway takes the order");

@@ -280,7 +280,7 @@ fn a_child_that_is_slow_beside_a_busy_neighbour_is_not_taken_for_starved() {
 
 #[test]
 fn a_child_whose_serving_thread_gets_no_processor_is_left_alone() {
-    if !has_tool("taskset") {
+    if !has_tool("chrt") || !has_tool("taskset") {
         return;
     }
     let (world, port) = (World::new(), free_port());
@@ -294,7 +294,7 @@ fn a_child_whose_serving_thread_gets_no_processor_is_left_alone() {
     );
     let server = world.write("server.py", &server);
     let processor = a_processor();
-    let script = format!("exec nice -n 19 taskset -c {processor} python3 {server}");
+    let script = format!("exec chrt --idle 0 taskset -c {processor} python3 {server}");
     let probe = format!("http = \"http://127.0.0.1:{port}/\"");
     let config = Config::script(&script).probing(&probe).with(
         r#"
@@ -320,7 +320,7 @@ fn a_child_whose_serving_thread_gets_no_processor_is_left_alone() {
     let row = Fault {
         part: Part::Away,
         fault: "the thread that serves gets no processor, the main thread needs none",
-        injected: "a server in a second thread, at nice 19 beside three busy loops on one processor",
+        injected: "a server in a second thread, SCHED_IDLE beside three busy loops on one processor",
         outcome: "the wait of any thread counts as starvation: no restart",
     };
     row.did_no_harm(this_test!());
