@@ -251,18 +251,9 @@ fn a_child_that_is_slow_beside_a_busy_neighbour_is_not_taken_for_starved() {
     let processor = a_processor();
     let script =
         format!("exec nice -n 19 taskset -c {processor} {REKINDLE} demo-gateway --port {port}");
-    let probe = format!("http = \"http://127.0.0.1:{port}/health\"");
-    let config = Config::script(&script).probing(&probe).with(
-        r#"
-        probe.liveness.timeout = "400ms"
-        max_doubt = "1h"
-        "#,
-    );
-    let rekindle = world.run(&config);
+    let rekindle = world.run(&doubted_for_long(&script, port, "400ms"));
     rekindle.wait_state("healthy");
-    let mut command = world.command("taskset");
-    command.args(["-c", &processor, "sh", "-c", "while :; do :; done"]);
-    let _neighbour = world.start(command);
+    let _neighbour = busy_loop(&world, &processor);
 
     get(port, "/fault?mode=slow").expect("the demo gateway takes the order");
     let watch = Stopwatch::start();
@@ -295,22 +286,12 @@ fn a_child_whose_serving_thread_gets_no_processor_is_left_alone() {
     let server = world.write("server.py", &server);
     let processor = a_processor();
     let script = format!("exec chrt --idle 0 taskset -c {processor} python3 {server}");
-    let probe = format!("http = \"http://127.0.0.1:{port}/\"");
-    let config = Config::script(&script).probing(&probe).with(
-        r#"
-        probe.liveness.timeout = "200ms"
-        max_doubt = "1h"
-        "#,
-    );
-    let rekindle = world.run(&config);
+    // The handler serves files of this directory.
+    world.write("health", "");
+    let rekindle = world.run(&doubted_for_long(&script, port, "200ms"));
     rekindle.wait_state("healthy");
 
-    let neighbours = (0..3).map(|_| {
-        let mut neighbour = world.command("taskset");
-        neighbour.args(["-c", &processor, "sh", "-c", "while :; do :; done"]);
-        world.start(neighbour)
-    });
-    let neighbours: Vec<_> = neighbours.collect();
+    let neighbours: Vec<_> = (0..3).map(|_| busy_loop(&world, &processor)).collect();
     rekindle.wait("a restart is avoided", || avoided(&rekindle, "starved") >= 1);
     drop(neighbours);
 
@@ -464,6 +445,20 @@ fn load(world: &World, span: Duration) -> Rekindle<'_> {
     let mut command = world.command("nice");
     command.args(["-n", "-10", "stress-ng", "--cpu", &workers.to_string()]);
     command.args(["--timeout", &format!("{}s", span.as_secs())]);
+    world.start(command)
+}
+
+/// Runs `script`, which serves on `port`; what can be doubted is, as long as the test lasts.
+fn doubted_for_long(script: &str, port: u16, timeout: &str) -> Config {
+    let probe = format!("http = \"http://127.0.0.1:{port}/health\"");
+    let keys = format!("probe.liveness.timeout = \"{timeout}\"\nmax_doubt = \"1h\"");
+    Config::script(script).probing(&probe).with(&keys)
+}
+
+/// Keeps a processor busy.
+fn busy_loop<'w>(world: &'w World, processor: &str) -> Rekindle<'w> {
+    let mut command = world.command("taskset");
+    command.args(["-c", processor, "sh", "-c", "while :; do :; done"]);
     world.start(command)
 }
 
