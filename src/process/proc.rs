@@ -73,14 +73,19 @@ pub fn user(pid: u32) -> Option<u32> {
     Some(fs::metadata(format!("/proc/{pid}")).ok()?.uid())
 }
 
+/// Reads `/proc/PID/stat`, too; an error if we have not the means to look. Any other failure says
+/// that it has ended, or is hidden from us.
+pub fn look_at(pid: u32) -> io::Result<Option<Stat>> {
+    Ok(unless_scarce(read_stat(pid))?.flatten())
+}
+
 /// All processes that we can see; an error if we have not the means to look at each.
 pub fn processes() -> io::Result<Vec<Stat>> {
     let mut processes = Vec::new();
     let Some(entries) = unless_scarce(fs::read_dir("/proc"))? else { return Ok(processes) };
     for entry in entries.flatten() {
         if let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
-            // Any other failure says that it has just ended.
-            processes.extend(unless_scarce(read_stat(pid))?.flatten());
+            processes.extend(look_at(pid)?);
         }
     }
     Ok(processes)
@@ -111,21 +116,29 @@ fn unless_scarce<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 /// them.
 ///
 /// A child stays in the list until it is reaped, so that whoever reaps can rely on it: what is not
-/// in it had no living descendant when the look began.
+/// in it had no living descendant when the look began. A parent that reaps while its list is read
+/// can hide another child from it.
 pub fn children(pid: u32) -> Option<Vec<u32>> {
+    look_at_children(pid).ok()?
+}
+
+/// The same; an error if we have not the means to look.
+pub fn look_at_children(pid: u32) -> io::Result<Option<Vec<u32>>> {
     let mut children = Vec::new();
-    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-        let task = task.ok()?.path();
-        match fs::read(task.join("children")) {
-            Ok(list) => {
+    let tasks = format!("/proc/{pid}/task");
+    let Some(tasks) = unless_scarce(fs::read_dir(tasks))? else { return Ok(None) };
+    for task in tasks.flatten() {
+        let task = task.path();
+        match unless_scarce(fs::read(task.join("children")))? {
+            Some(list) => {
                 children.extend(list.split(u8::is_ascii_whitespace).filter_map(number::<u32>));
             }
             // A thread that has ended left its children to another one.
-            Err(_) if !task.exists() => {}
-            Err(_) => return None,
+            None if !task.exists() => {}
+            None => return Ok(None),
         }
     }
-    Some(children)
+    Ok(Some(children))
 }
 
 /// The ids of a process' threads. Each has a `/proc/ID` of its own, which is not listed there.

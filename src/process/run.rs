@@ -153,7 +153,7 @@ fn remains(is_left: impl Fn(u32) -> bool) -> Vec<Identified> {
         return Vec::new();
     }
     // What cannot be looked at now falls to the tree.
-    let Ok(world) = World::look() else { return Vec::new() };
+    let Ok(world) = World::look_below([]) else { return Vec::new() };
     let remains = world.select(|stat| {
         if stat.pid == world.own {
             return Some(false);

@@ -244,14 +244,20 @@ impl Tree {
             self.members.clear();
             return true;
         }
-        let Ok(world) = World::look() else { return false };
+        let inside: BTreeSet<u32> =
+            gather(self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default());
+        let world = match self.orphans {
+            Orphans::AllOurs => {
+                World::look_below(inside.iter().chain(self.members.keys()).copied())
+            }
+            Orphans::OnlyIdentified => World::look(),
+        };
+        let Ok(world) = world else { return false };
         if !world.processes.contains_key(&world.own) {
             // Nothing can be seen, not even ourselves.
             return false;
         }
         self.ids.forget_stale(&world);
-        let inside: BTreeSet<u32> =
-            gather(self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default());
         let members = world.select(|stat| {
             if stat.pid == world.own || self.beside.holds(stat.pid) {
                 return Some(false);

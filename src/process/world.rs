@@ -1,13 +1,17 @@
-//! One look at all processes, and the group and session ids by which a tree's members are known.
+//! One look at processes, and the group and session ids by which a tree's members are known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::kill::Identified;
 use super::proc::{self, Stat};
 use crate::gather::gather;
 
-/// All processes that we can see, at about one moment.
+/// Whoever has more descendants is looked up among all processes: a walk along those who fork all
+/// the time need not come to an end.
+const MANY: usize = 1000;
+
+/// All processes that we can see, or those below some of them, at about one moment.
 pub(super) struct World {
     pub(super) own: u32,
     /// Our own group and session: everybody in our shell's session shares them.
@@ -16,7 +20,38 @@ pub(super) struct World {
 }
 
 impl World {
+    /// Us, `others`, and whatever descends from us or them. It costs what these are, and not what
+    /// runs on the machine beside them. Where the kernel does not list children, all processes.
+    ///
     /// An error if we have not the means to look at everybody: who is missing may be alive.
+    pub(super) fn look_below(others: impl IntoIterator<Item = u32>) -> io::Result<Self> {
+        Self::look_below_up_to(MANY, others)
+    }
+
+    fn look_below_up_to(many: usize, others: impl IntoIterator<Item = u32>) -> io::Result<Self> {
+        let own = std::process::id();
+        let (mut processes, mut seen) = (BTreeMap::new(), BTreeSet::new());
+        let mut ahead: Vec<u32> = others.into_iter().chain([own]).collect();
+        while let Some(pid) = ahead.pop() {
+            if seen.insert(pid)
+                && let Some(stat) = proc::look_at(pid)?
+            {
+                processes.insert(pid, stat);
+                ahead.extend(proc::look_at_children(pid)?.unwrap_or_default());
+            }
+            if ahead.is_empty() {
+                // Whose parent has ended meanwhile is our child by now.
+                let Some(children) = proc::look_at_children(own)? else { return Self::look() };
+                ahead.extend(children.into_iter().filter(|pid| !seen.contains(pid)));
+            }
+            if seen.len() > many {
+                return Self::look();
+            }
+        }
+        Ok(Self::of(own, processes))
+    }
+
+    /// All processes. An error if we have not the means to look at everybody, as above.
     pub(super) fn look() -> io::Result<Self> {
         let own = std::process::id();
         let mut processes: BTreeMap<u32, Stat> =
@@ -33,8 +68,12 @@ impl World {
                 None => processes.remove(&pid),
             };
         }
+        Ok(Self::of(own, processes))
+    }
+
+    fn of(own: u32, processes: BTreeMap<u32, Stat>) -> Self {
         let own_ids = processes.get(&own).map_or([0, 0], |stat| [stat.group, stat.session]);
-        Ok(Self { own, own_ids, processes })
+        Self { own, own_ids, processes }
     }
 
     /// The living processes for which `decide` says yes, and what descends from them. It is asked
@@ -103,7 +142,13 @@ impl Ids {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use rustix::process::Signal;
+
     use super::*;
+    use crate::process::testing::{Started, alone, sh, until};
+    use crate::process::{kill, reaper};
 
     fn world(processes: &[(u32, u32, u64)]) -> World {
         let stat = |&(pid, group, start_time): &(u32, u32, u64)| {
@@ -137,5 +182,39 @@ mod tests {
         assert!(ids.contains(10));
         ids.forget_stale(&world(&[(10, 10, 7)]));
         assert!(!ids.contains(10));
+    }
+
+    #[test]
+    fn what_is_below_us_is_found_without_a_look_at_anybody_else() {
+        alone(|| {
+            reaper::adopt_orphans().expect("allowed");
+            let scratch = tempfile::tempdir().expect("a directory");
+            let file = scratch.path().join("pids");
+            // A child, its child, and one in its own session whose parent has ended.
+            let script = format!(
+                "sleep 60 & a=$!; (setsid sleep 60 & echo $! > {0}.new); \
+                 echo $$ $a >> {0}.new; mv {0}.new {0}; wait",
+                file.display()
+            );
+            let child = Started::new(sh(&script));
+            until("it has started them", || file.exists());
+            let pids = fs::read_to_string(&file).expect("a file");
+            let pids = pids.split_whitespace().map(|pid| pid.parse::<u32>().expect("a pid"));
+            let started: BTreeSet<u32> = pids.chain([std::process::id()]).collect();
+
+            let found = |world: io::Result<World>| -> BTreeSet<u32> {
+                world.expect("we can look").processes.into_keys().collect()
+            };
+            until("the orphan is ours", || found(World::look_below([])) == started);
+            let above = std::os::unix::process::parent_id();
+            assert!(found(World::look_below([above])).is_superset(&started), "we are below it");
+            assert!(found(World::look_below([above])).contains(&above));
+            assert!(found(World::look_below_up_to(started.len() - 1, [])).contains(&1), "all");
+            let world = World::look_below([]).expect("we can look");
+            for stat in world.processes.values().filter(|stat| stat.pid != world.own) {
+                kill::exactly(stat.into(), Signal::KILL).expect("ours");
+            }
+            child.wait();
+        });
     }
 }
