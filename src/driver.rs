@@ -54,9 +54,6 @@ pub use probers::{Prepare, Prepared, Unprobable, prepare};
 pub use signals::{Orders, Received, Signals};
 use stop_order::StopOrder;
 
-/// While a tree is being taken down it is looked at so often, should a death go unnoticed.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
 /// Suspended for longer than this, and the machine counts as having slept.
 const SLEPT: Duration = Duration::from_secs(1);
 
@@ -135,6 +132,8 @@ pub struct Driver {
     leaving: Option<Incarnation>,
     /// The last signal to the tree was SIGKILL: what appears is killed, too.
     killing: bool,
+    /// When it is looked at again.
+    look_at: Moment,
     /// Who was there when it was looked at last.
     struck: BTreeSet<Identified>,
     /// What need not be told again, one of a kind.
@@ -198,6 +197,7 @@ impl Driver {
             oom_kills: OomKills::default(),
             leaving: None,
             killing: false,
+            look_at: Moment::ZERO,
             struck: BTreeSet::new(),
             told: Vec::new(),
             owed: VecDeque::new(),
@@ -251,7 +251,7 @@ impl Driver {
     /// When the loop must turn at the latest.
     fn next_wake_up(&self) -> Option<Moment> {
         let now = self.clock.now();
-        let look = self.leaving.map(|_| now + LOOK_AGAIN);
+        let look = self.leaving.map(|_| self.look_at);
         let ping = self.reporter.watchdog_period().map(|period| now + period);
         let stop = self.stop.as_ref().map(|stop| stop.until);
         [self.core.deadline(), look, ping, stop].into_iter().flatten().min()
@@ -269,8 +269,9 @@ impl Driver {
             News::Signal(Received::Forward(signal)) => self.feed(Event::SignalReceived(signal)),
             News::Signal(Received::Hup) => self.reporter.note(&Note::HupIgnored),
             News::DrillOrdered(fault) => self.drill(fault),
-            News::TimePassed => self.look_again(),
+            News::TimePassed => {}
         }
+        self.look_again_if_due();
         self.carry_out_stop_if_due();
     }
 

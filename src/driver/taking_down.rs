@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Captured, Driver};
 use crate::gather::gather;
@@ -13,6 +14,9 @@ use crate::supervisor::{Event, Incarnation, Outcome, Signal, Target};
 
 /// So many deaths are handled before other news gets a turn.
 const DEATHS_PER_TURN: usize = 1024;
+
+/// While a tree is being taken down it is looked at so often, should a death go unnoticed.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 impl Driver {
     pub(super) fn captured(&mut self, captured: &Captured) {
@@ -32,6 +36,7 @@ impl Driver {
             Target::Tree => {
                 self.leaving = Some(id);
                 self.killing = signal == Signal::Kill;
+                self.look_at = self.clock.now() + LOOK_AGAIN;
                 self.signal_tree(signal);
                 self.owe_the_end();
             }
@@ -80,8 +85,10 @@ impl Driver {
         }
     }
 
-    pub(super) fn look_again(&mut self) {
-        if self.leaving.is_some() {
+    /// However many deaths keep the loop turning: who forks and ends all the time is not let go on.
+    pub(super) fn look_again_if_due(&mut self) {
+        if self.leaving.is_some() && self.look_at <= self.clock.now() {
+            self.look_at = self.clock.now() + LOOK_AGAIN;
             self.bury();
             if self.killing && self.leaving.is_some() && self.has_grown() {
                 self.signal_tree(Signal::Kill);

@@ -34,11 +34,14 @@ pub fn exactly(process: Identified, signal: Signal) -> Result<(), Errno> {
     rustix::process::pidfd_send_signal(open(process)?, signal)
 }
 
-/// A pidfd of exactly this process; an error is `ESRCH` if it is gone.
+/// A pidfd of exactly this process; an error is `ESRCH` if it is gone, another if we have not the
+/// means to look.
 pub fn open(process: Identified) -> Result<OwnedFd, Errno> {
     let pidfd = rustix::process::pidfd_open(target(process.pid)?, PidfdFlags::empty())?;
     // Compared after opening: from here on the pidfd can mean no other process.
-    match proc::stat(process.pid) {
+    let found = proc::look_at(process.pid)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NFILE))?;
+    match found {
         Some(stat) if stat.start_time == process.start_time => Ok(pidfd),
         _ => Err(Errno::SRCH),
     }

@@ -82,13 +82,23 @@ pub fn look_at(pid: u32) -> io::Result<Option<Stat>> {
 /// All processes that we can see; an error if we have not the means to look at each.
 pub fn processes() -> io::Result<Vec<Stat>> {
     let mut processes = Vec::new();
-    let Some(entries) = unless_scarce(fs::read_dir("/proc"))? else { return Ok(processes) };
-    for entry in entries.flatten() {
-        if let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
-            processes.extend(look_at(pid)?);
-        }
+    for pid in pids()? {
+        processes.extend(look_at(pid?)?);
     }
     Ok(processes)
+}
+
+/// How many processes we can see, at a fraction of the cost of looking at each.
+pub fn count() -> io::Result<usize> {
+    pids()?.try_fold(0, |count, pid| pid.map(|_| count + 1))
+}
+
+fn pids() -> io::Result<impl Iterator<Item = io::Result<u32>>> {
+    let entries = unless_scarce(fs::read_dir("/proc"))?.into_iter().flatten();
+    Ok(entries.filter_map(|entry| match unless_scarce(entry) {
+        Ok(entry) => number(entry?.file_name().as_encoded_bytes()).map(Ok),
+        Err(error) => Some(Err(error)),
+    }))
 }
 
 /// Whether `/proc` hides other users' processes from us (its mount option `hidepid`): we are there,
@@ -127,14 +137,15 @@ pub fn look_at_children(pid: u32) -> io::Result<Option<Vec<u32>>> {
     let mut children = Vec::new();
     let tasks = format!("/proc/{pid}/task");
     let Some(tasks) = unless_scarce(fs::read_dir(tasks))? else { return Ok(None) };
-    for task in tasks.flatten() {
+    for task in tasks {
+        let Some(task) = unless_scarce(task)? else { return Ok(None) };
         let task = task.path();
         match unless_scarce(fs::read(task.join("children")))? {
             Some(list) => {
                 children.extend(list.split(u8::is_ascii_whitespace).filter_map(number::<u32>));
             }
             // A thread that has ended left its children to another one.
-            None if !task.exists() => {}
+            None if !task.try_exists()? => {}
             None => return Ok(None),
         }
     }

@@ -5,6 +5,7 @@
 //! because processes come and go without telling us.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -149,9 +150,10 @@ impl Tree {
         kill::child(self.main.ok_or(Errno::SRCH)?.pid, number)
     }
 
-    /// Signals every member. A kill goes on until no new member appears.
+    /// Signals every member, also one that a first look missed. A kill goes on until no new member
+    /// appears.
     pub fn signal_all(&mut self, signal: Signal) -> Result<(), Undelivered> {
-        let mut rounds = 1;
+        let mut rounds = 2;
         if signal == Signal::Kill {
             rounds = KILL_ROUNDS;
             self.cgroup.as_ref().map(Cgroup::kill);
@@ -264,7 +266,7 @@ impl Tree {
             }
             self.is_member_itself(stat, &world, &inside).then_some(true)
         });
-        let hidden = self.hidden_children(&world);
+        let Ok(hidden) = self.hidden_children(&world) else { return false };
         let members = members.into_iter().chain(hidden);
         self.members = gather(members.map(|stat| (stat.pid, stat)));
         self.origins.retain(|process, _| world.has(*process));
@@ -280,11 +282,11 @@ impl Tree {
 
     /// Our own children that `/proc` does not show: another user's where it is mounted with
     /// `hidepid`. As a mere subreaper all of them are the tree's.
-    fn hidden_children(&self, world: &World) -> Vec<Stat> {
+    fn hidden_children(&self, world: &World) -> io::Result<Vec<Stat>> {
         if self.orphans != Orphans::AllOurs {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let children = proc::children(world.own).unwrap_or_default().into_iter();
+        let children = proc::look_at_children(world.own)?.unwrap_or_default().into_iter();
         let is_hidden = |pid: &u32| {
             !world.processes.contains_key(pid)
                 && !self.beside.holds(*pid)
@@ -299,7 +301,7 @@ impl Tree {
             threads: 1,
             start_time: 0,
         };
-        children.filter(is_hidden).map(hidden).collect()
+        Ok(children.filter(is_hidden).map(hidden).collect())
     }
 
     /// Whether the main process has ended and we have no other child: a dead process has none, so

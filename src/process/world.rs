@@ -7,10 +7,6 @@ use super::kill::Identified;
 use super::proc::{self, Stat};
 use crate::gather::gather;
 
-/// Whoever has more descendants is looked up among all processes: a walk along those who fork all
-/// the time need not come to an end.
-const MANY: usize = 1000;
-
 /// All processes that we can see, or those below some of them, at about one moment.
 pub(super) struct World {
     pub(super) own: u32,
@@ -20,40 +16,20 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Us, `others`, and whatever descends from us or them. It costs what these are, and not what
-    /// runs on the machine beside them. Where the kernel does not list children, all processes.
+    /// Us, `others`, and whatever descends from us or them, without a look at what runs on the
+    /// machine beside them. Where that would cost more than a look at everybody, and where the
+    /// kernel does not list children: all processes.
     ///
     /// An error if we have not the means to look at everybody: who is missing may be alive.
     pub(super) fn look_below(others: impl IntoIterator<Item = u32>) -> io::Result<Self> {
-        Self::look_below_up_to(MANY, others)
-    }
-
-    fn look_below_up_to(many: usize, others: impl IntoIterator<Item = u32>) -> io::Result<Self> {
-        let own = std::process::id();
-        let (mut processes, mut seen) = (BTreeMap::new(), BTreeSet::new());
-        let mut ahead: Vec<u32> = others.into_iter().chain([own]).collect();
-        while let Some(pid) = ahead.pop() {
-            if seen.insert(pid)
-                && let Some(stat) = proc::look_at(pid)?
-            {
-                processes.insert(pid, stat);
-                ahead.extend(proc::look_at_children(pid)?.unwrap_or_default());
-            }
-            if ahead.is_empty() {
-                // Whose parent has ended meanwhile is our child by now.
-                let Some(children) = proc::look_at_children(own)? else { return Self::look() };
-                ahead.extend(children.into_iter().filter(|pid| !seen.contains(pid)));
-            }
-            if seen.len() > many {
-                return Self::look();
-            }
+        match walk_down(others, proc::count()?)? {
+            Some(processes) => Ok(Self::of(processes)),
+            None => Self::look(),
         }
-        Ok(Self::of(own, processes))
     }
 
     /// All processes. An error if we have not the means to look at everybody, as above.
     pub(super) fn look() -> io::Result<Self> {
-        let own = std::process::id();
         let mut processes: BTreeMap<u32, Stat> =
             gather(proc::processes()?.into_iter().map(|stat| (stat.pid, stat)));
         // A parent that ended while we looked leaves a gap: its children have another one by now.
@@ -63,15 +39,16 @@ impl World {
             .map(|stat| stat.pid)
             .collect();
         for pid in lost {
-            match proc::stat(pid) {
+            match proc::look_at(pid)? {
                 Some(stat) => processes.insert(pid, stat),
                 None => processes.remove(&pid),
             };
         }
-        Ok(Self::of(own, processes))
+        Ok(Self::of(processes))
     }
 
-    fn of(own: u32, processes: BTreeMap<u32, Stat>) -> Self {
+    fn of(processes: BTreeMap<u32, Stat>) -> Self {
+        let own = std::process::id();
         let own_ids = processes.get(&own).map_or([0, 0], |stat| [stat.group, stat.session]);
         Self { own, own_ids, processes }
     }
@@ -108,6 +85,42 @@ impl World {
     pub(super) fn has(&self, process: Identified) -> bool {
         self.processes.get(&process.pid).is_some_and(|stat| Identified::from(stat) == process)
     }
+}
+
+/// Us, `others`, and whatever descends from us or them. `None` if the kernel does not list children,
+/// or more than `most` of its lists would have to be read: there is one for each thread.
+///
+/// Who is born or gets another parent while we look can be missing, but for those whose parents are
+/// all dead: they are our children by then, and a child of ours is in our list until it is reaped.
+fn walk_down(
+    others: impl IntoIterator<Item = u32>,
+    most: usize,
+) -> io::Result<Option<BTreeMap<u32, Stat>>> {
+    let own = std::process::id();
+    let (mut processes, mut seen, mut lists) = (BTreeMap::new(), BTreeSet::new(), 0);
+    let mut ahead: Vec<u32> = others.into_iter().chain([own]).collect();
+    while let Some(pid) = ahead.pop() {
+        if seen.insert(pid)
+            && let Some(stat) = proc::look_at(pid)?
+        {
+            processes.insert(pid, stat);
+            lists += usize::try_from(stat.threads).unwrap_or(usize::MAX).max(1);
+            if lists + ahead.len() > most {
+                return Ok(None);
+            }
+            match proc::look_at_children(pid)? {
+                Some(children) => ahead.extend(children),
+                None if proc::look_at(pid)?.is_some_and(|stat| stat.is_alive()) => return Ok(None),
+                // It has ended meanwhile.
+                None => {}
+            }
+        }
+        if ahead.is_empty() {
+            let Some(children) = proc::look_at_children(own)? else { return Ok(None) };
+            ahead.extend(children.into_iter().filter(|pid| !seen.contains(pid)));
+        }
+    }
+    Ok(Some(processes))
 }
 
 impl From<&Stat> for Identified {
@@ -202,14 +215,15 @@ mod tests {
             let pids = pids.split_whitespace().map(|pid| pid.parse::<u32>().expect("a pid"));
             let started: BTreeSet<u32> = pids.chain([std::process::id()]).collect();
 
-            let found = |world: io::Result<World>| -> BTreeSet<u32> {
-                world.expect("we can look").processes.into_keys().collect()
+            let found = |others: &[u32]| -> BTreeSet<u32> {
+                let all = walk_down(others.iter().copied(), 1000).expect("we can look");
+                all.expect("our kernels list children").into_keys().collect()
             };
-            until("the orphan is ours", || found(World::look_below([])) == started);
+            until("the orphan is ours", || found(&[]) == started);
             let above = std::os::unix::process::parent_id();
-            assert!(found(World::look_below([above])).is_superset(&started), "we are below it");
-            assert!(found(World::look_below([above])).contains(&above));
-            assert!(found(World::look_below_up_to(started.len() - 1, [])).contains(&1), "all");
+            assert!(found(&[above]).is_superset(&started), "we are below it");
+            assert!(found(&[above]).contains(&above));
+            assert_eq!(walk_down([], started.len() - 1).expect("we can look"), None, "too many");
             let world = World::look_below([]).expect("we can look");
             for stat in world.processes.values().filter(|stat| stat.pid != world.own) {
                 kill::exactly(stat.into(), Signal::KILL).expect("ours");
