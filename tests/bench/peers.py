@@ -4,8 +4,12 @@ s6 does not probe. monit, and Rekindle where it is measured at rest, ask the sam
 HTTP once a second.
 """
 
+import contextlib
+import os
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -31,15 +35,19 @@ class Supervisor:
         return tuple(int(word) for word in lines[-1].split()) if lines else None
 
 
-def rekindle(binary, scratch, stamp, name="rekindle"):
-    """Rekindle without a hook and without a probe, its child the stamping program."""
+def rekindle(binary, scratch, stamp, name="rekindle", helper=False):
+    """Rekindle without a hook and without a probe, its child the stamping program.
+
+    With a helper the child leaves a second process behind, which has to be looked for.
+    """
+    command = f'"sh", "-c", "sleep 1000 & exec {stamp}"' if helper else f'"{stamp}"'
     config = scratch / f"{name}.toml"
     config.write_text(f"""
         [supervisor]
         listen = "off"
         state_dir = "{scratch / name}"
         [service.stamp]
-        command = ["{stamp}"]
+        command = [{command}]
         boot_hook = false
         settle = "{SETTLE}"
         [service.stamp.backoff]
@@ -108,6 +116,21 @@ def monit(scratch, stamp, probe_port=None):
     """)
     control.chmod(0o600)
     return Supervisor("monit", ["monit", "-I", "-c", control], scratch)
+
+
+@contextlib.contextmanager
+def crowd(size):
+    """So many idle processes that are nobody's business."""
+    fork = f"import os, signal\nfor _ in range({size - 1}): os.fork() or signal.pause()\n"
+    crowd = subprocess.Popen([sys.executable, "-c", fork + "print(1, flush=True); signal.pause()"],
+                             stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        crowd.stdout.readline()
+        yield
+    finally:
+        os.killpg(crowd.pid, signal.SIGKILL)
+        crowd.wait()
+        crowd.stdout.close()
 
 
 def end(supervisors, grace=10.0):
