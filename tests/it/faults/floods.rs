@@ -169,21 +169,16 @@ fn ten_thousand_orphans_are_reaped_and_the_childs_death_among_them_is_seen_at_on
     let alone = notices_the_death(&rekindle, only_child(&rekindle));
     rekindle.wait_restarts("signal", 1);
 
-    let child = only_child(&rekindle);
+    // Of three floods the one in the middle: what the machine did meanwhile is in all of them.
     let witness = Witness::start();
-    let mut flood = orphans(&world, rekindle.pid());
-    rekindle.wait("half of them were left to us", || world.path("half").exists());
-    let among_them = notices_the_death(&rekindle, child);
-
-    assert_eq!(flood.wait_exit(), 0);
-    let watch = Stopwatch::start();
-    rekindle.wait("all are reaped", || processes::children(rekindle.pid()).len() == 1);
-    let reaped = watch.elapsed();
+    let mut floods = [(); 3].map(|()| dies_among_orphans(&world, &rekindle));
     let machine = witness.lateness();
+    floods.sort_unstable();
+    let [_, (among_them, reaped), _] = floods;
     let most = alone + Duration::from_millis(50) + machine.allowance();
-    assert!(among_them <= most, "{among_them:?}, without orphans {alone:?}, {machine:?}");
+    assert!(among_them <= most, "{floods:?}, without orphans {alone:?}, {machine:?}");
     rekindle.wait_state("healthy");
-    assert_eq!(rekindle.restarts("signal"), 2);
+    assert_eq!(rekindle.restarts("signal"), 1 + 3);
     let row = Fault {
         part: Part::Floods,
         fault: "10,000 orphans of others, and the child dies among them",
@@ -199,6 +194,22 @@ fn ten_thousand_orphans_are_reaped_and_the_childs_death_among_them_is_seen_at_on
         reaped.as_secs_f64(),
     );
     row.measured(this_test!(), &figure);
+}
+
+/// How long after its death in the middle of a flood the child's end is told, and how long after
+/// the flood all of it is reaped.
+fn dies_among_orphans(world: &World, rekindle: &Rekindle<'_>) -> (Duration, Duration) {
+    let child = only_child(rekindle);
+    let half = world.path("half");
+    std::fs::remove_file(&half).ok();
+    let mut flood = orphans(world, rekindle.pid());
+    rekindle.wait("half of them were left to us", || half.exists());
+    let noticed = notices_the_death(rekindle, child);
+
+    assert_eq!(flood.wait_exit(), 0);
+    let watch = Stopwatch::start();
+    rekindle.wait("all are reaped", || processes::children(rekindle.pid()).len() == 1);
+    (noticed, watch.elapsed())
 }
 
 /// Strangers in the namespace of `init` leave ten times a thousand zombies to it; `half` is there
