@@ -148,7 +148,7 @@ fn supervisors_that_are_killed_in_every_phase_never_leave_two_trees() {
     };
     let rarest = |struck: &Struck| PHASES.iter().min_by_key(|phase| hits(struck, phase)).copied();
     let mut struck = killed_at_random_moments(0, 200 / LOOPS);
-    // On a slow machine some phases are long, and others are hardly hit.
+    // On a slow machine a life takes longer, and its last phases are hardly hit.
     for more in 1..=4 {
         if rarest(&struck).is_some_and(|phase| hits(&struck, phase) < 5) {
             for (state, hits) in killed_at_random_moments(more, 50 / LOOPS) {
@@ -175,10 +175,10 @@ const PHASES: [&[&str]; 6] =
 /// How many moments hit which state.
 type Struck = BTreeMap<String, u32>;
 
-/// Kills `moments` supervisors in each of several loops, at other moments in each series.
-fn killed_at_random_moments(series: u64, moments: u64) -> Struck {
+/// Kills `moments` supervisors in each of several loops, later ones in each further series.
+fn killed_at_random_moments(series: u32, moments: u64) -> Struck {
     let loops: Vec<_> = thread::scope(|scope| {
-        let spawn = |number| scope.spawn(move || outer_loop(series * LOOPS + number, moments));
+        let spawn = |number| scope.spawn(move || outer_loop(series, number, moments));
         let running: Vec<_> = (0..LOOPS).map(spawn).collect();
         running.into_iter().map(|running| running.join().expect("its assertions hold")).collect()
     });
@@ -190,7 +190,8 @@ fn killed_at_random_moments(series: u64, moments: u64) -> Struck {
 }
 
 /// Starts a supervisor on the same state directory as often as it is killed; the states it was in.
-fn outer_loop(seed: u64, moments: u64) -> Vec<String> {
+fn outer_loop(series: u32, number: u64, moments: u64) -> Vec<String> {
+    let seed = u64::from(series) * LOOPS + number;
     let (world, port, mut seeded) = (World::new(), free_port(), Seeded::new(seed));
     let config = sick(&world, port);
     let mut struck = Vec::new();
@@ -206,7 +207,7 @@ fn outer_loop(seed: u64, moments: u64) -> Vec<String> {
             rekindle.wait_state("healthy");
         }
         // Not a wait: this is when the fault strikes.
-        thread::sleep(seeded.span_below(LIFE));
+        thread::sleep(seeded.span_below(LIFE * (1 + series)));
         if seeded.below(6) == 0 {
             rekindle.signal(Signal::TERM);
             thread::sleep(seeded.span_below(Duration::from_millis(200)));
