@@ -52,6 +52,7 @@ use launcher::{Launched, Launcher, NotLaunched};
 use probers::{Answered, Probers};
 pub use probers::{Prepare, Prepared, Unprobable, prepare};
 pub use signals::{Orders, Received, Signals};
+use standstill::Rounds;
 use stop_order::StopOrder;
 
 /// Suspended for longer than this, and the machine counts as having slept.
@@ -126,6 +127,8 @@ pub struct Driver {
     earlier: Arc<[Record]>,
     /// The launch whose main process lives.
     main: Option<(Incarnation, Program)>,
+    /// How the child fares while it starts.
+    starting: Rounds,
     /// What the kernel kills around it.
     oom_kills: OomKills,
     /// The launch whose tree is being taken down: its end is to be told.
@@ -194,6 +197,7 @@ impl Driver {
             mark: setup.mark,
             earlier: setup.earlier.into(),
             main: None,
+            starting: Rounds::default(),
             oom_kills: OomKills::default(),
             leaving: None,
             killing: false,
@@ -408,6 +412,8 @@ impl Driver {
                 if program == Program::Child {
                     self.reporter.child_runs(process.pid);
                     self.probers.restart();
+                    let waited = self.tree.borrow_mut().waited();
+                    self.starting = Rounds::since(self.clock.now(), waited);
                 }
                 self.owed.push_back(Event::Spawned(id));
             }

@@ -290,7 +290,8 @@ pub const KEYS: &[Key] = &[
         "service.NAME.startup_timeout",
         Duration,
         "How long a launch may take until its first passed probe. \
-         The clock stands still while probes are inconclusive.",
+         The clock stands still while probes are inconclusive, and while the child waits for a \
+         processor for more than half of the time.",
     )
     .default(r#""10m""#)
     .everyday()

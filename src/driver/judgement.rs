@@ -46,11 +46,20 @@ impl Driver {
             return Verdict::Fail(FailKind::Impostor);
         }
         let longest = self.probers.longest(answered.role);
-        believed(verdict, answered.took, longest, || {
-            let mut tree = self.tree.borrow_mut();
+        let mut tree = self.tree.borrow_mut();
+        let believed = believed(verdict, answered.took, longest, || {
             let over = tree.waited().saturating_sub(answered.waited);
             over + answered.standstill.until(self.clock.now(), &tree.queue())
-        })
+        });
+        let (Verdict::Fail(kind), Role::Startup) = (believed, answered.role) else {
+            return believed;
+        };
+        let (waited, queue) = (tree.waited(), tree.queue());
+        if self.starting.was_starved(self.clock.now(), waited, queue) {
+            Verdict::Inconclusive { why: Why::Starved, instead_of: Some(kind) }
+        } else {
+            believed
+        }
     }
 
     fn answered_by_impostor(&mut self, role: Role) -> bool {

@@ -38,6 +38,31 @@ impl Standstill {
     }
 }
 
+/// How the tree fares from one answer of the startup probe to the next. Who has got no processor has
+/// not even begun to listen: what he refuses at once says as little as what he does not answer.
+#[derive(Default, Debug)]
+pub(super) struct Rounds {
+    last: Option<(Moment, Duration)>,
+    standstill: Standstill,
+}
+
+impl Rounds {
+    /// Since a moment at which the tree had waited for so long.
+    pub(super) fn since(began: Moment, waited: Duration) -> Self {
+        Self { last: Some((began, waited)), standstill: Standstill::default() }
+    }
+
+    /// A round is over, the tree has waited so long by now, and these are in the queue: whether it
+    /// waited for more than half of the round.
+    pub(super) fn was_starved(&mut self, now: Moment, waited: Duration, queue: Queue) -> bool {
+        let Some((began, before)) = self.last.replace((now, waited)) else { return false };
+        let round = now.since(began);
+        let stood = self.standstill.until(now, &queue).min(round);
+        self.standstill.look(now, queue);
+        (waited.saturating_sub(before) + stood) * 2 > round
+    }
+}
+
 /// Waits for `work`, which can take as long as `timeout`, and looks in between.
 pub(super) async fn with_looks<T>(
     work: impl Future<Output = T>,
@@ -79,6 +104,25 @@ mod tests {
             let lasted = standstill.until(at(millis), &queue);
             assert_eq!(lasted, Duration::from_millis(known), "{millis}");
             standstill.look(at(millis), queue);
+        }
+    }
+
+    #[test]
+    fn a_start_is_starved_in_rounds_of_which_the_tree_waits_for_more_than_half() {
+        let millis = Duration::from_millis;
+        let mut rounds = Rounds::since(Moment::new(millis(0)), millis(40));
+        for (now, waited, queue, starved) in [
+            (500, 290, &[][..], false),
+            (1000, 541, &[(7, 10)], true),
+            // It goes on waiting, which the kernel does not tell before it is over.
+            (1500, 541, &[(7, 10)], true),
+            (2000, 541, &[(7, 10), (8, 1)], true),
+            (2500, 541, &[(7, 11), (8, 2)], false),
+            (3000, 541, &[], false),
+        ] {
+            let now = Moment::new(millis(now));
+            let was = rounds.was_starved(now, millis(waited), Queue::of(queue));
+            assert_eq!(was, starved, "{now:?}");
         }
     }
 

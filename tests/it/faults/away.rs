@@ -28,6 +28,9 @@ const FROZEN: Duration = Duration::from_secs(30);
 /// Who are back within a second of each other count as being back together.
 const APART: Duration = Duration::from_millis(900);
 
+/// More than what a child of a test may take to start.
+const STARTS_IN: Duration = Duration::from_secs(2);
+
 /// How long the machine is loaded.
 const LOADED: Duration = Duration::from_mins(1);
 
@@ -303,6 +306,34 @@ fn a_child_whose_serving_thread_gets_no_processor_is_left_alone() {
         fault: "the thread that serves gets no processor, the main thread needs none",
         injected: "a server in a second thread, SCHED_IDLE beside three busy loops on one processor",
         outcome: "the wait of any thread counts as starvation: no restart",
+    };
+    row.did_no_harm(this_test!());
+}
+
+#[test]
+fn a_child_that_gets_no_processor_while_it_starts_is_given_its_time() {
+    if !has_tool("chrt") || !has_tool("taskset") {
+        return;
+    }
+    let (world, port, processor) = (World::new(), free_port(), a_processor());
+    let script =
+        format!("exec chrt --idle 0 taskset -c {processor} {REKINDLE} demo-gateway --port {port}");
+    let neighbours: Vec<_> = (0..3).map(|_| busy_loop(&world, &processor)).collect();
+    let config = doubted_for_long(&script, port, "200ms").with("startup_timeout = \"1s\"");
+    let rekindle = world.start(world.prepare(&config));
+    rekindle.wait_said(&["blind: the startup probe could not tell anything", "starved"]);
+    thread::sleep(STARTS_IN);
+    assert_eq!(rekindle.state(), "starting", "{}", rekindle.story());
+    drop(neighbours);
+
+    rekindle.wait_state("healthy");
+    assert_eq!(rekindle.all_restarts(), 0, "{}", rekindle.story());
+    let row = Fault {
+        part: Part::Away,
+        fault: "a child gets no processor while it starts",
+        injected: "the gateway, SCHED_IDLE beside three busy loops on one processor, started with \
+                   `startup_timeout` of 1 s",
+        outcome: "that nobody listens yet counts as starvation, the budget stands still: no restart",
     };
     row.did_no_harm(this_test!());
 }
