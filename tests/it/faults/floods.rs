@@ -277,9 +277,11 @@ fn never_read(stream: &str, streams: fn(OwnedFd) -> Streams) -> Duration {
     took
 }
 
-/// Who writes as fast as it can answers slowly: that is not what these tests are about.
+/// Who writes as fast as it can answers slowly, and who crashes stops to answer before it is dead:
+/// that is not what these tests are about.
 fn patient(port: u16) -> Config {
-    Config::demo(port).with("probe.liveness.timeout = \"5s\"")
+    let keys = "probe.liveness.timeout = \"5s\"\nprobe.liveness.failure_threshold = 20";
+    Config::demo(port).with(keys)
 }
 
 fn heals_and_answers(rekindle: &Rekindle<'_>, port: u16) -> Duration {
