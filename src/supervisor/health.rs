@@ -87,11 +87,17 @@ impl Watch {
         }
     }
 
+    /// A wake-up that comes a little late does not delay all later probes, so that rounds last as
+    /// long as they are taken for.
     pub(super) fn ordered(&mut self, now: Moment, probe: u32, policy: ProbePolicy) {
+        let due = match self.probing {
+            Probing::NextAt(at) if now.since(at) * 2 <= policy.period => at,
+            Probing::NextAt(_) | Probing::InFlight { .. } => now,
+        };
         self.probing = Probing::InFlight {
             probe,
             lost_at: now + policy.timeout + LOST_AFTER,
-            next_at: now + policy.period,
+            next_at: due + policy.period,
         };
     }
 

@@ -73,8 +73,15 @@ fn the_next_probe_starts_a_period_after_the_last_one_started() {
     let core = row(&given::healthy(0), 103.0, live(Verdict::Pass), "healthy |");
     assert_eq!(core.deadline(), Some(at(110.0)));
     row(&core, 109.9, Event::Tick, "healthy |");
-    let core = row(&core, 110.0, Event::Tick, "healthy | probe liveness");
-    row(&core, 110.0, Event::Tick, "healthy |");
+    let asked = row(&core, 110.0, Event::Tick, "healthy | probe liveness");
+    row(&asked, 110.0, Event::Tick, "healthy |");
+
+    // What comes late once does not delay all that follows.
+    let late = row(&core, 111.0, Event::Tick, "healthy | probe liveness");
+    let next =
+        Event::Probed { id: ID, role: Role::Liveness, probe: late.probed, verdict: Verdict::Pass };
+    let core = row(&late, 111.1, next, "healthy |");
+    assert_eq!(core.deadline(), Some(at(120.0)));
 }
 
 #[test]
