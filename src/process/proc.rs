@@ -145,7 +145,7 @@ pub fn look_at_children(pid: u32) -> io::Result<Option<Vec<u32>>> {
                 children.extend(list.split(u8::is_ascii_whitespace).filter_map(number::<u32>));
             }
             // A thread that has ended left its children to another one.
-            None if !task.try_exists()? => {}
+            None if !unless_scarce(task.try_exists())?.unwrap_or_default() => {}
             None => return Ok(None),
         }
     }
