@@ -5,6 +5,7 @@
 //! is in it, and only a process with a single thread can join another. That takes a real suspension.
 
 use std::num::NonZero;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -250,17 +251,17 @@ fn a_child_that_hangs_under_load_is_healed_once_doubt_has_lasted_long_enough() {
 
 #[test]
 fn a_child_that_is_slow_beside_a_busy_neighbour_is_not_taken_for_starved() {
-    if !has_tool("taskset") {
+    if !["taskset", "setpriv"].into_iter().all(has_tool) {
         return;
     }
     let (world, port) = (World::new(), free_port());
     // The end of a probe wakes it, and then it has to wait for its processor for a moment.
-    let processor = a_processor();
-    let script =
-        format!("exec nice -n 19 taskset -c {processor} {REKINDLE} demo-gateway --port {port}");
+    let processor = Processor::take();
+    let cpu = &processor.number;
+    let script = format!("exec nice -n 19 taskset -c {cpu} {REKINDLE} demo-gateway --port {port}");
     let rekindle = world.run(&doubted_for_long(&script, port, "400ms"));
     rekindle.wait_state("healthy");
-    let _neighbour = busy_loop(&world, &processor);
+    let _neighbour = processor.keep_busy(&world);
 
     get(port, "/fault?mode=slow").expect("the demo gateway takes the order");
     let watch = Stopwatch::start();
@@ -278,7 +279,7 @@ fn a_child_that_is_slow_beside_a_busy_neighbour_is_not_taken_for_starved() {
 
 #[test]
 fn a_child_whose_serving_thread_gets_no_processor_is_left_alone() {
-    if !has_tool("chrt") || !has_tool("taskset") {
+    if !["chrt", "taskset", "setpriv"].into_iter().all(has_tool) {
         return;
     }
     let (world, port) = (World::new(), free_port());
@@ -291,14 +292,15 @@ fn a_child_whose_serving_thread_gets_no_processor_is_left_alone() {
          t.Event().wait()"
     );
     let server = world.write("server.py", &server);
-    let processor = a_processor();
-    let script = format!("exec chrt --idle 0 taskset -c {processor} python3 {server}");
+    let processor = Processor::take();
+    let cpu = &processor.number;
+    let script = format!("exec chrt --idle 0 taskset -c {cpu} python3 {server}");
     // The handler serves files of this directory.
     world.write("health", "");
     let rekindle = world.run(&doubted_for_long(&script, port, "200ms"));
     rekindle.wait_state("healthy");
 
-    let neighbours: Vec<_> = (0..3).map(|_| busy_loop(&world, &processor)).collect();
+    let neighbours: Vec<_> = (0..3).map(|_| processor.keep_busy(&world)).collect();
     rekindle.wait("a restart is avoided", || avoided(&rekindle, "starved") >= 1);
     drop(neighbours);
 
@@ -316,18 +318,19 @@ fn a_child_whose_serving_thread_gets_no_processor_is_left_alone() {
 
 #[test]
 fn a_child_that_gets_no_processor_while_it_starts_is_given_its_time() {
-    if !has_tool("chrt") || !has_tool("taskset") {
+    if !["chrt", "taskset", "setpriv"].into_iter().all(has_tool) {
         return;
     }
-    let (world, port, processor) = (World::new(), free_port(), a_processor());
+    let (world, port, processor) = (World::new(), free_port(), Processor::take());
+    let cpu = &processor.number;
     // Its start takes a tenth of a second of a processor.
     let starter = format!(
         "i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done\n\
          exec {REKINDLE} demo-gateway --port {port}"
     );
     let starter = world.write("starter", &starter);
-    let script = format!("exec chrt --idle 0 taskset -c {processor} sh {starter}");
-    let neighbours: Vec<_> = (0..3).map(|_| busy_loop(&world, &processor)).collect();
+    let script = format!("exec chrt --idle 0 taskset -c {cpu} sh {starter}");
+    let neighbours: Vec<_> = (0..3).map(|_| processor.keep_busy(&world)).collect();
     let config = doubted_for_long(&script, port, "200ms").with("startup_timeout = \"800ms\"");
     let rekindle = world.start(world.prepare(&config));
     // Ten periods, which are longer than the budget.
@@ -494,19 +497,31 @@ fn doubted_for_long(script: &str, port: u16, timeout: &str) -> Config {
     Config::script(script).probing(&probe).with(&keys)
 }
 
-/// Keeps a processor busy.
-fn busy_loop<'w>(world: &'w World, processor: &str) -> Rekindle<'w> {
-    let mut command = world.command("taskset");
-    command.args(["-c", processor, "sh", "-c", "while :; do :; done"]);
-    world.start(command)
+/// A processor that tests may keep busy, one at a time: two would starve each other's children.
+struct Processor {
+    /// In the words of `taskset`.
+    number: String,
+    _only_us: MutexGuard<'static, ()>,
 }
 
-/// One of the processors that we may use, in the words of `taskset`.
-fn a_processor() -> String {
-    let status = std::fs::read_to_string("/proc/self/status").expect("our status");
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-    let first = list.and_then(|list| list.trim().split([',', '-']).next());
-    first.expect("a processor").to_owned()
+impl Processor {
+    /// The first that we may use, once no other test has it.
+    fn take() -> Self {
+        static TAKEN: Mutex<()> = Mutex::new(());
+        let only_us = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = std::fs::read_to_string("/proc/self/status").expect("our status");
+        let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let first = list.and_then(|list| list.trim().split([',', '-']).next());
+        Self { number: first.expect("a processor").to_owned(), _only_us: only_us }
+    }
+
+    /// Keeps it busy; even where the tests are killed, for no longer than they live.
+    fn keep_busy<'w>(&self, world: &'w World) -> Rekindle<'w> {
+        let mut command = world.command("setpriv");
+        command.args(["--pdeathsig", "KILL", "taskset", "-c", &self.number]);
+        command.args(["sh", "-c", "while :; do :; done"]);
+        world.start(command)
+    }
 }
 
 /// How long a process has been runnable without running.
