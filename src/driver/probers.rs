@@ -20,7 +20,7 @@ use crate::config::{Probe, ProbeTarget, Service};
 use crate::gather::gather;
 use crate::probe::{Answer, ExecOutcome, ProbeError, Prober, exec_verdict};
 use crate::process::port::{Forward, PortWatch};
-use crate::process::run::{self, Ran};
+use crate::process::run::{self, Ran, Run};
 use crate::process::user::Identity;
 use crate::process::{Env, Launchable, Mark, Registry, Sink, Tree};
 use crate::supervisor::{Errno, Incarnation, ProbePolicy, Role};
@@ -217,7 +217,8 @@ impl Probers {
         let longest = self.rhythm(role).map_or(Duration::MAX, |probe| probe.timeout);
         let task = tokio::task::spawn_local(async move {
             let mut standstill = Standstill::default();
-            let look = || standstill.look(clock.now(), tree.borrow().queue());
+            let look = || standstill.look(clock.now(), tree.borrow_mut().queue());
+            let mut run = None;
             let probing = async {
                 match work {
                     Work::Here(prober) => {
@@ -228,7 +229,11 @@ impl Probers {
                     }
                     Work::Run(program, timeout) => {
                         let began = clock.now();
-                        (began, judge(run::run(*program, timeout, &mark, &registry).await))
+                        let ran = match Run::start(*program, &mark, &registry) {
+                            Ok(started) => run.insert(started).wait(timeout).await,
+                            Err(error) => Ran::CannotStart(error),
+                        };
+                        (began, judge(ran))
                     }
                     Work::Refused(errno, text) => (clock.now(), refused(errno, text)),
                 }
@@ -237,6 +242,10 @@ impl Probers {
             let took = clock.now().since(began);
             // The receiver lives as long as the loop.
             answers.send(Answered { id, role, probe, answer, took, waited, standstill }).ok();
+            // The answer has not waited for that: a program can be slow to die, or unable to.
+            if let Some(run) = run {
+                run.clean_up().await;
+            }
         });
         self.in_flight.insert(role, task);
     }

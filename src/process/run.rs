@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tokio::sync::oneshot::Receiver;
 
 use super::kill::{self, Identified};
 use super::world::World;
@@ -40,39 +41,18 @@ pub enum Ran {
 ///
 /// Dropped before, it kills all of that at once.
 pub async fn run(
-    mut launchable: Launchable,
+    launchable: Launchable,
     timeout: Duration,
     mark: &Mark,
     registry: &Registry,
 ) -> Ran {
-    static RUNS: AtomicU64 = AtomicU64::new(0);
-    let id = mark.of_run(RUNS.fetch_add(1, Ordering::Relaxed));
-    // With the service's mark it would pass for a member of the tree.
-    launchable.env.remove(OsStr::new(MARK_VARIABLE));
-    launchable.env.insert(PROBE_VARIABLE.into(), id.clone().into());
-
-    let process = match spawn(launchable) {
-        Ok(process) => process,
-        Err(error) => return Ran::CannotStart(error),
-    };
-    let mut end = registry.expect(process.pid);
-    let run = Run::begin(process.pid, id, registry);
-    let ended = tokio::time::timeout(timeout, &mut end).await;
-    if ended.is_err() {
-        run.kill();
-        // One that does not end even now is reaped whenever it does.
-        tokio::time::timeout(KILL_GRACE, &mut end).await.ok();
-    }
-    for _ in 0..KILL_ROUNDS {
-        if !kill_each(&run.remains()) {
-            break;
+    match Run::start(launchable, mark, registry) {
+        Ok(mut run) => {
+            let ran = run.wait(timeout).await;
+            run.clean_up().await;
+            ran
         }
-        tokio::time::sleep(KILL_PAUSE).await;
-    }
-    match ended {
-        Ok(Ok(exit)) => Ran::Exited(exit),
-        // Nobody claims deaths any more: we are being shut down.
-        Ok(Err(_)) | Err(_) => Ran::TimedOut,
+        Err(error) => Ran::CannotStart(error),
     }
 }
 
@@ -90,16 +70,57 @@ pub async fn clear(mark: &Mark) {
 
 /// A run that goes on. Dropped, because it is over or because nobody waits for it any more, it has
 /// killed what was left.
-struct Run {
+pub struct Run {
     main: u32,
+    end: Receiver<Exit>,
+    has_ended: bool,
     id: String,
     registry: Registry,
 }
 
 impl Run {
-    fn begin(main: u32, id: String, registry: &Registry) -> Self {
+    /// Starts a program; an error says why it cannot be started.
+    pub fn start(
+        mut launchable: Launchable,
+        mark: &Mark,
+        registry: &Registry,
+    ) -> Result<Self, SpawnError> {
+        static RUNS: AtomicU64 = AtomicU64::new(0);
+        let id = mark.of_run(RUNS.fetch_add(1, Ordering::Relaxed));
+        // With the service's mark it would pass for a member of the tree.
+        launchable.env.remove(OsStr::new(MARK_VARIABLE));
+        launchable.env.insert(PROBE_VARIABLE.into(), id.clone().into());
+        let main = spawn(launchable)?.pid;
+        let end = registry.expect(main);
         registry.begin(&id);
-        Self { main, id, registry: registry.clone() }
+        Ok(Self { main, end, has_ended: false, id, registry: registry.clone() })
+    }
+
+    /// Waits for at most `timeout`, and tells the end as soon as it is known: what was started is
+    /// alive yet.
+    pub async fn wait(&mut self, timeout: Duration) -> Ran {
+        let ended = tokio::time::timeout(timeout, &mut self.end).await;
+        self.has_ended = ended.is_ok();
+        match ended {
+            Ok(Ok(exit)) => Ran::Exited(exit),
+            // Nobody claims deaths any more: we are being shut down.
+            Ok(Err(_)) | Err(_) => Ran::TimedOut,
+        }
+    }
+
+    /// Kills what is left, and waits for that.
+    pub async fn clean_up(mut self) {
+        if !self.has_ended {
+            self.kill();
+            // One that does not end even now is reaped whenever it does.
+            tokio::time::timeout(KILL_GRACE, &mut self.end).await.ok();
+        }
+        for _ in 0..KILL_ROUNDS {
+            if !kill_each(&self.remains()) {
+                break;
+            }
+            tokio::time::sleep(KILL_PAUSE).await;
+        }
     }
 
     /// Kills until no new process appears.

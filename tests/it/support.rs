@@ -8,6 +8,7 @@
 //!
 //! Tests wait for conditions, never for a guessed time. What is slept is the length of a fault.
 
+pub(crate) mod cgroup;
 pub(crate) mod config;
 pub(crate) mod fault;
 pub(crate) mod freezer;

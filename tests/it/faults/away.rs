@@ -426,8 +426,8 @@ fn goes_on(rekindle: &Rekindle<'_>, port: u16, child: i32) {
     rekindle.wait("it passes again and again", || {
         rekindle.probes("liveness", "success") >= passes + 10
     });
-    assert_eq!(child, served_by(rekindle, port));
-    assert_eq!(rekindle.all_restarts(), 0);
+    assert_eq!(child, served_by(rekindle, port), "{}", rekindle.story());
+    assert_eq!(rekindle.all_restarts(), 0, "{}", rekindle.story());
 }
 
 /// How many restarts were avoided for this reason: by the metric, and each has its line in the log.

@@ -1,7 +1,8 @@
 //! The memory limit is hit: a kill by the kernel is told from anybody else's.
 
-use super::{Cgroup, kill};
+use super::kill;
 use crate::crash::served_by;
+use crate::support::cgroup::Cgroup;
 use crate::support::http::free_port;
 use crate::support::{Config, Fault, Part, Rekindle, Stopwatch, World, get, this_test};
 

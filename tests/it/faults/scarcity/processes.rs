@@ -1,7 +1,8 @@
 //! No free pids: neither hook, child, exec probe nor name lookup can be started.
 
-use super::{Cgroup, NO_PROCESSES, hooked, kill};
+use super::{NO_PROCESSES, hooked, kill};
 use crate::crash::served_by;
+use crate::support::cgroup::Cgroup;
 use crate::support::http::free_port;
 use crate::support::{Config, Fault, Part, Stopwatch, World, this_test};
 
