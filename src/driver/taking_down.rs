@@ -88,11 +88,12 @@ impl Driver {
     /// However many deaths keep the loop turning: who forks and ends all the time is not let go on.
     pub(super) fn look_again_if_due(&mut self) {
         if self.leaving.is_some() && self.look_at <= self.clock.now() {
-            self.look_at = self.clock.now() + LOOK_AGAIN;
             self.bury();
             if self.killing && self.leaving.is_some() && self.has_grown() {
                 self.signal_tree(Signal::Kill);
             }
+            // Only now: where a look takes longer than that, others get their turn, too.
+            self.look_at = self.clock.now() + LOOK_AGAIN;
         }
     }
 

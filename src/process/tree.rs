@@ -150,17 +150,31 @@ impl Tree {
         kill::child(self.main.ok_or(Errno::SRCH)?.pid, number)
     }
 
-    /// Signals every member, also one that a first look missed. A kill goes on until no new member
-    /// appears.
+    /// Signals every member once, also one that a first look missed. A kill goes on until no new
+    /// member appears.
     pub fn signal_all(&mut self, signal: Signal) -> Result<(), Undelivered> {
-        let mut rounds = 2;
         if signal == Signal::Kill {
-            rounds = KILL_ROUNDS;
-            self.cgroup.as_ref().map(Cgroup::kill);
+            return self.kill_all();
         }
+        // A process that forks and ends while we look can hide its child from one look. Both come
+        // before the signal: to be asked twice is more than to be asked.
+        self.scan();
+        let mut members = self.members.clone();
+        self.scan();
+        members.extend(self.members.iter().map(|(pid, stat)| (*pid, *stat)));
+        let members: Vec<Stat> = members.into_values().collect();
+        let result = self.signal_each(&members, self.number(signal));
+        if wakes(signal) {
+            return result.and(self.signal_each(&members, Number::CONT));
+        }
+        result
+    }
+
+    fn kill_all(&mut self) -> Result<(), Undelivered> {
+        self.cgroup.as_ref().map(Cgroup::kill);
         let mut reached = BTreeSet::new();
         let mut result = Ok(());
-        for round in 0..rounds {
+        for round in 0..KILL_ROUNDS {
             self.scan();
             let members = self.members.values();
             let fresh: Vec<Stat> =
@@ -169,10 +183,7 @@ impl Tree {
             if fresh.is_empty() && round > 0 {
                 break;
             }
-            result = result.and(self.signal_each(&fresh, self.number(signal)));
-            if wakes(signal) {
-                result = result.and(self.signal_each(&fresh, Number::CONT));
-            }
+            result = result.and(self.signal_each(&fresh, Number::KILL));
         }
         result
     }
@@ -202,9 +213,13 @@ impl Tree {
         self.waits.sample(self.members.values().map(Identified::from))
     }
 
-    /// Which members wait for a processor now, or have one.
-    pub fn queue(&self) -> Queue {
-        Queue::look(self.members.values().map(Identified::from))
+    /// Which members wait for a processor now, or have one, looked up anew. From now on
+    /// [`Self::waited`] knows of each of them.
+    pub fn queue(&mut self) -> Queue {
+        self.scan();
+        let members = || self.members.values().map(Identified::from);
+        self.waits.sample(members());
+        Queue::look(members())
     }
 
     /// One signal to the main process's group, in which nobody can escape it by forking, and one

@@ -100,14 +100,13 @@ fn walk_down(
     let (mut processes, mut seen, mut lists) = (BTreeMap::new(), BTreeSet::new(), 0);
     let mut ahead: Vec<u32> = others.into_iter().chain([own]).collect();
     while let Some(pid) = ahead.pop() {
-        if seen.insert(pid)
-            && let Some(stat) = proc::look_at(pid)?
-        {
+        let is_new = seen.insert(pid);
+        if lists.max(seen.len()) + ahead.len() > most {
+            return Ok(None);
+        }
+        if is_new && let Some(stat) = proc::look_at(pid)? {
             processes.insert(pid, stat);
             lists += usize::try_from(stat.threads).unwrap_or(usize::MAX).max(1);
-            if lists + ahead.len() > most {
-                return Ok(None);
-            }
             match proc::look_at_children(pid)? {
                 Some(children) => ahead.extend(children),
                 None if proc::look_at(pid)?.is_some_and(|stat| stat.is_alive()) => return Ok(None),

@@ -23,8 +23,18 @@ fn with_tree(orphans: Orphans, body: impl FnOnce(&mut Tree, &Path)) {
     alone(|| {
         reaper::adopt_orphans().expect("allowed");
         let scratch = tempfile::tempdir().expect("a directory");
-        body(&mut Tree::new(mark(), Number::TERM, orphans), scratch.path());
+        let mut planted = Planted(Tree::new(mark(), Number::TERM, orphans));
+        body(&mut planted.0, scratch.path());
     });
+}
+
+/// A tree of which nothing lives on when its test has failed.
+struct Planted(Tree);
+
+impl Drop for Planted {
+    fn drop(&mut self) {
+        self.0.signal_all(Signal::Kill).ok();
+    }
 }
 
 /// Starts the main process and waits until its script has written its pids to the file `ready`.
@@ -218,6 +228,43 @@ fn a_session_that_a_member_had_is_remembered_after_all_parents_are_gone() {
         });
         reap_all(tree);
         assert_eq!(pids(tree), pids_in(scratch, "late"));
+        tree.signal_all(Signal::Kill).expect("allowed");
+        until_gone(tree);
+    });
+}
+
+#[test]
+fn a_process_that_came_long_after_the_others_is_known_to_wait_at_the_next_look_at_the_queue() {
+    with_tree(Orphans::AllOurs, |tree, scratch| {
+        let fifo = scratch.join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).expect("writable");
+        let worker = "read x < fifo; (while :; do :; done) & echo $! > late; wait";
+        launch(tree, scratch, marked(&format!("echo $$ > pid; mv pid ready; {worker}")));
+        for _ in 0..100 {
+            tree.waited();
+        }
+        fs::write(fifo, "\n").expect("somebody reads");
+        pids_in(scratch, "late");
+        until("it is runnable", || !tree.queue().is_empty());
+        tree.signal_all(Signal::Kill).expect("allowed");
+        until_gone(tree);
+    });
+}
+
+#[test]
+fn members_are_asked_to_end_once_also_while_others_fork_and_end() {
+    with_tree(Orphans::AllOurs, |tree, scratch| {
+        let forks = "(trap '' TERM; while :; do /bin/true; done) &";
+        let counts =
+            "trap 'echo asked >> asked' TERM; echo $$ > pid; mv pid ready; while :; do wait; done";
+        launch(tree, scratch, marked(&format!("{forks} {counts}")));
+        let asked =
+            || fs::read_to_string(scratch.join("asked")).unwrap_or_default().lines().count();
+        for times in 1..=20 {
+            tree.signal_all(Signal::Term).expect("allowed");
+            until("it has noticed", || asked() >= times);
+            assert_eq!(asked(), times);
+        }
         tree.signal_all(Signal::Kill).expect("allowed");
         until_gone(tree);
     });
