@@ -291,7 +291,8 @@ pub const KEYS: &[Key] = &[
         Duration,
         "How long a launch may take until its first passed probe. \
          The clock stands still while probes are inconclusive, and while the child waits for a \
-         processor for more than half of the time.",
+         processor for more than half of the time. A probe that waits for its answer when the \
+         time is over is waited for.",
     )
     .default(r#""10m""#)
     .everyday()

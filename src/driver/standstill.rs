@@ -16,6 +16,9 @@ use crate::supervisor::Moment;
 /// Looks come after every such part of the probe's timeout: of a wait as much can stay unseen.
 const PARTS: u32 = 4;
 
+/// Whoever has just been started often waits for the most part of so short a time.
+const SHORTEST: Duration = Duration::from_millis(50);
+
 /// Who waits for a processor without a turn, and since when that is known.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(super) struct Standstill(Option<(Moment, Queue)>);
@@ -53,10 +56,14 @@ impl Rounds {
     }
 
     /// A round is over, the tree has waited so long by now, and these are in the queue: whether it
-    /// waited for more than half of the round.
+    /// waited for more than half of the round. One too short to tell is a part of the next.
     pub(super) fn was_starved(&mut self, now: Moment, waited: Duration, queue: Queue) -> bool {
-        let Some((began, before)) = self.last.replace((now, waited)) else { return false };
+        let Some((began, before)) = self.last else { return false };
         let round = now.since(began);
+        if round < SHORTEST {
+            return false;
+        }
+        self.last = Some((now, waited));
         let stood = self.standstill.until(now, &queue).min(round);
         self.standstill.look(now, queue);
         (waited.saturating_sub(before) + stood) * 2 > round
@@ -112,6 +119,7 @@ mod tests {
         let millis = Duration::from_millis;
         let mut rounds = Rounds::since(Moment::new(millis(0)), millis(40));
         for (now, waited, queue, starved) in [
+            (49, 80, &[][..], false),
             (500, 290, &[][..], false),
             (1000, 541, &[(7, 10)], true),
             // It goes on waiting, which the kernel does not tell before it is over.

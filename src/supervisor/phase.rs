@@ -155,6 +155,10 @@ impl Phase {
             Self::Idle | Self::Spawning { .. } | Self::Finished => None,
             Self::Sweeping { again_at } => Some(again_at),
             Self::Booting { until, .. } | Self::BackingOff { until, .. } => Some(until),
+            // Whoever is asked may answer, and tell whether he could have answered before.
+            Self::Starting { startup: Some(watch), .. } if watch.in_flight().is_some() => {
+                Some(watch.deadline())
+            }
             Self::Starting { until, startup, .. } => {
                 earliest([Some(until), startup.map(|watch| watch.deadline())])
             }

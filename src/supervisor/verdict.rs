@@ -131,7 +131,8 @@ impl Supervisor {
 
     pub(super) fn tick_starting(&mut self, turn: &mut Turn) {
         let Phase::Starting { id, until, startup, answers } = self.phase else { return };
-        let due = until <= turn.now;
+        let is_asked = startup.is_some_and(|watch| watch.in_flight().is_some());
+        let due = until <= turn.now && !is_asked;
         match (startup, self.policy.startup) {
             (Some(watch), Some(_)) if watch.is_lost(turn.now) => {
                 self.startup_answered(turn, Verdict::unknown(Why::Lost));

@@ -22,7 +22,7 @@ fn a_child_that_never_comes_up_is_taken_down_at_its_timeout() {
     let phase = Phase::Starting {
         id: ID,
         until: at(103.0),
-        startup: Some(given::asked(0)),
+        startup: Some(given::answered(0)),
         answers: Answers::None,
     };
     let core = given::phase(phase);
@@ -44,6 +44,23 @@ fn a_child_that_never_comes_up_is_taken_down_at_its_timeout() {
 }
 
 #[test]
+fn a_probe_that_waits_for_its_answer_when_the_time_is_over_is_waited_for() {
+    let mut asked = given::asked(0);
+    asked.probing = Probing::InFlight { probe: PROBE, lost_at: at(106.0), next_at: at(100.5) };
+    let (until, startup) = (at(102.0), Some(asked));
+    let core = given::phase(Phase::Starting { id: ID, until, startup, answers: Answers::None });
+    let never = "stopping | never ready; taking down: startup_timeout; send stop to main #7";
+    let core = row(&core, 102.0, Event::Tick, "starting |");
+    row(&core, 103.0, start(Verdict::Pass), "healthy | healthy, unsettled");
+    let failed = row(&core, 103.0, start(FAIL), "starting | not ready, 0 s left");
+    row(&failed, 103.0, Event::Tick, never);
+    let held = row(&core, 103.0, start(STARVED), "starting | not ready, 2 s left");
+    row(&held, 103.0, Event::Tick, "starting | probe startup");
+    let lost = row(&core, 106.0, Event::Tick, "starting | not ready, 2 s left; probe startup");
+    row(&lost, 108.0, Event::Tick, "starting |");
+}
+
+#[test]
 fn the_startup_budget_stands_still_while_probes_are_inconclusive() {
     // The round began at 100 s; the next one is due at 110 s.
     row(&given::starting(), 100.1, start(FAIL), "starting | not ready, 599.9 s left");
@@ -62,8 +79,8 @@ fn a_probe_that_only_meets_refusal_of_itself_is_probably_wrong() {
     let wrong = |answers| {
         let phase = given::starting_phase(answers);
         let mut core = given::phase(phase);
-        if let Phase::Starting { until, .. } = &mut core.phase {
-            *until = at(103.0);
+        if let Phase::Starting { until, startup, .. } = &mut core.phase {
+            (*until, *startup) = (at(103.0), Some(given::answered(0)));
         }
         core
     };

@@ -188,7 +188,7 @@ fn a_freeze_postpones_the_startup_budget() {
     if let Phase::Starting { until, .. } = &mut core.phase {
         *until = at(102.0);
     }
-    let core = row(&core, 306.0, Event::Tick, "starting | late by 204 s");
+    let core = row(&core, 306.0, Event::Tick, "starting | late by 200 s");
     assert_eq!(until(&core), at(311.5), "and never by less than a round");
 }
 

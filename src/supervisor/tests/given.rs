@@ -22,6 +22,11 @@ pub(super) fn asked(failures: u32) -> Watch {
     }
 }
 
+/// The next one is due at 110 s.
+pub(super) fn answered(failures: u32) -> Watch {
+    Watch { probing: Probing::NextAt(at(110.0)), ..asked(failures) }
+}
+
 pub(super) fn starting_phase(answers: Answers) -> Phase {
     Phase::Starting { id: ID, until: at(700.0), startup: Some(asked(0)), answers }
 }
