@@ -1,9 +1,10 @@
-//! What the edges know about a probe's answer: whose it was, and whether the child could have run.
+//! What the edges know about a probe's answer: whose it was, and whether the child and we could
+//! have run.
 
 use std::time::Duration;
 
 use super::Driver;
-use super::probers::Answered;
+use super::probers::{Answered, either_waited};
 use crate::config::ImpostorMode;
 use crate::process::port::Holder;
 use crate::report::Note;
@@ -39,7 +40,7 @@ impl Driver {
         self.feed(Event::Probed { id, role, probe, verdict });
     }
 
-    /// What the edges know about an answer: whose it was, and whether the child could have run.
+    /// What the edges know about an answer: whose it was, and whether the child and we could have run.
     fn doubt(&mut self, answered: &Answered) -> Verdict {
         let verdict = answered.answer.verdict;
         if verdict == Verdict::Pass && self.answered_by_impostor(answered.role) {
@@ -48,7 +49,7 @@ impl Driver {
         let longest = self.probers.longest(answered.role);
         let mut tree = self.tree.borrow_mut();
         let believed = believed(verdict, answered.took, longest, || {
-            let over = tree.waited().saturating_sub(answered.waited);
+            let over = either_waited(&mut tree).saturating_sub(answered.waited);
             over + answered.standstill.until(self.clock.now(), &tree.queue())
         });
         let (Verdict::Fail(kind), Role::Startup) = (believed, answered.role) else {
@@ -77,7 +78,7 @@ impl Driver {
 }
 
 /// What is left of `verdict` if the probe took so long, at most `longest` of which can be its own
-/// timeout, while the child's tree was runnable without running for `waited`.
+/// timeout, while the child's tree or we were runnable without running for `waited`.
 fn believed(
     verdict: Verdict,
     took: Duration,

@@ -1,9 +1,9 @@
 //! Makes probes beside the loop and brings their answers back.
 //!
-//! One probe of a role is in flight at a time; an older one is given up. What an answer means is
-//! the core's to decide.
+//! One probe of a role is in flight at a time; an older one is given up, and its program has ended
+//! before the next one is started. What an answer means is the core's to decide.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::probe::{Answer, ExecOutcome, ProbeError, Prober, exec_verdict};
 use crate::process::port::{Forward, PortWatch};
 use crate::process::run::{self, Ran, Run};
 use crate::process::user::Identity;
-use crate::process::{Env, Launchable, Mark, Registry, Sink, Tree};
+use crate::process::{Env, Launchable, Mark, Registry, Sink, Tree, proc};
 use crate::supervisor::{Errno, Incarnation, ProbePolicy, Role};
 
 /// A probe's answer, and what is needed to judge it.
@@ -32,7 +32,7 @@ pub(super) struct Answered {
     pub(super) probe: u32,
     pub(super) answer: Answer,
     pub(super) took: Duration,
-    /// How long the tree had waited for a processor when the probe began.
+    /// How long the tree and we had waited for a processor when the probe began.
     pub(super) waited: Duration,
     /// How long some of it may have waited when it ended.
     pub(super) standstill: Standstill,
@@ -211,7 +211,7 @@ impl Probers {
         if let Some(older) = self.in_flight.remove(&role) {
             older.abort();
         }
-        let (waited, tree) = (tree.borrow_mut().waited(), Rc::clone(tree));
+        let (waited, tree) = (either_waited(&mut tree.borrow_mut()), Rc::clone(tree));
         let (clock, answers) = (self.clock, self.answers.clone());
         let (mark, registry) = (self.mark.clone(), self.registry.clone());
         let longest = self.rhythm(role).map_or(Duration::MAX, |probe| probe.timeout);
@@ -227,11 +227,20 @@ impl Probers {
                         let began = clock.now();
                         (began, prober.ask(began).await)
                     }
-                    Work::Run(program, timeout) => {
+                    Work::Run(program, timeout, last) => {
                         let began = clock.now();
-                        let ran = match Run::start(*program, &mark, &registry) {
-                            Ok(started) => run.insert(started).wait(timeout).await,
-                            Err(error) => Ran::CannotStart(error),
+                        // What cannot die is not joined by more and more of its kind.
+                        let rid = registry.is_rid_of(last.get());
+                        let ran = match tokio::time::timeout(timeout, rid).await {
+                            Err(_) => Ran::TimedOut,
+                            Ok(()) => match Run::start(*program, &mark, &registry) {
+                                Ok(started) => {
+                                    last.set(started.main());
+                                    let left = timeout.saturating_sub(clock.now().since(began));
+                                    run.insert(started).wait(left).await
+                                }
+                                Err(error) => Ran::CannotStart(error),
+                            },
                         };
                         (began, judge(ran))
                     }
@@ -251,9 +260,9 @@ impl Probers {
     }
 
     fn work(&mut self, role: Role) -> Option<Work> {
-        let (argv, timeout) = match self.probes.get(&role)? {
+        let (argv, timeout, last) = match self.probes.get(&role)? {
             Ready::Here(prober) => return Some(Work::Here(Rc::clone(prober))),
-            Ready::Exec { argv, timeout } => (Rc::clone(argv), *timeout),
+            Ready::Exec { argv, timeout, last } => (Rc::clone(argv), *timeout, Rc::clone(last)),
         };
         let (identity, env) = match self.exec_context() {
             Ok(context) => context,
@@ -264,7 +273,7 @@ impl Probers {
             stderr: Sink::Null,
             ..Launchable::in_context(&*argv, &self.service.context, identity, env)
         };
-        Some(Work::Run(Box::new(program), timeout))
+        Some(Work::Run(Box::new(program), timeout, last))
     }
 
     /// As whom and with which environment the child runs: read from files once per launch.
@@ -280,22 +289,37 @@ impl Probers {
 /// A probe between two times that it is made.
 enum Ready {
     Here(Rc<Mutex<Box<Prober>>>),
-    Exec { argv: Rc<[String]>, timeout: Duration },
+    /// A program, and the pid of its last run.
+    Exec {
+        argv: Rc<[String]>,
+        timeout: Duration,
+        last: Rc<Cell<u32>>,
+    },
 }
 
 impl From<Prepare> for Ready {
     fn from(probe: Prepare) -> Self {
         match probe {
             Prepare::Here(prober) => Self::Here(Rc::new(Mutex::new(prober))),
-            Prepare::Exec { argv, timeout } => Self::Exec { argv: argv.into(), timeout },
+            Prepare::Exec { argv, timeout } => {
+                Self::Exec { argv: argv.into(), timeout, last: Rc::default() }
+            }
         }
     }
+}
+
+/// How long the tree, and we who ask, have waited for a processor: an answer needs a turn of both.
+/// Only differences mean something.
+pub(super) fn either_waited(tree: &mut Tree) -> Duration {
+    let ours = proc::share(std::process::id()).unwrap_or_default();
+    tree.waited() + ours.waited
 }
 
 /// What is to be done for one probe.
 enum Work {
     Here(Rc<Mutex<Box<Prober>>>),
-    Run(Box<Launchable>, Duration),
+    /// A program, how long it may take, and where the pid of the last one is.
+    Run(Box<Launchable>, Duration, Rc<Cell<u32>>),
     /// It cannot be run, and why.
     Refused(Errno, String),
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::sync::oneshot;
@@ -10,6 +11,9 @@ use tokio::sync::oneshot;
 use super::kill;
 use super::reaper::Dead;
 use crate::supervisor::Exit;
+
+/// How often one looks whether a process that was given up has died.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Who waits for which process; shared by the driver, the trees and the runs.
 #[derive(Clone, Default, Debug)]
@@ -38,6 +42,13 @@ impl Registry {
     /// Whether this child of ours is beside the tree.
     pub fn holds(&self, pid: u32) -> bool {
         self.0.borrow().waiting.contains_key(&pid)
+    }
+
+    /// Waits until this child of ours is not beside the tree any more.
+    pub async fn is_rid_of(&self, pid: u32) {
+        while self.holds(pid) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Registers a process that was just started, before anybody can have peeked for it.

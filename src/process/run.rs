@@ -30,7 +30,7 @@ const KILL_GRACE: Duration = Duration::from_secs(1);
 pub enum Ran {
     /// It ended in time.
     Exited(Exit),
-    /// It did not, and was killed.
+    /// It did not.
     TimedOut,
     /// It could not be started.
     CannotStart(SpawnError),
@@ -96,8 +96,8 @@ impl Run {
         Ok(Self { main, end, has_ended: false, id, registry: registry.clone() })
     }
 
-    /// Waits for at most `timeout`, and tells the end as soon as it is known: what was started is
-    /// alive yet.
+    /// Waits for at most `timeout`, and tells the end as soon as it is known: what it started, and
+    /// after a timeout itself, may be alive yet.
     pub async fn wait(&mut self, timeout: Duration) -> Ran {
         let ended = tokio::time::timeout(timeout, &mut self.end).await;
         self.has_ended = ended.is_ok();
@@ -147,6 +147,11 @@ impl Run {
         })
     }
 
+    /// The pid of its program.
+    pub fn main(&self) -> u32 {
+        self.main
+    }
+
     /// While it is registered it is not reaped, so that its pid and group are its own.
     fn main_is_ours(&self) -> bool {
         self.registry.holds(self.main)
@@ -156,7 +161,11 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         self.kill();
-        self.registry.over(&self.id);
+        // What cannot die yet, for all that it was killed, must not pass for a part of the tree: that
+        // would never be gone.
+        if self.remains().is_empty() {
+            self.registry.over(&self.id);
+        }
     }
 }
 

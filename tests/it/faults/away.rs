@@ -317,6 +317,35 @@ fn a_child_whose_serving_thread_gets_no_processor_is_left_alone() {
 }
 
 #[test]
+fn a_child_whose_supervisor_gets_no_processor_is_left_alone() {
+    if !["renice", "taskset", "setpriv"].into_iter().all(has_tool) {
+        return;
+    }
+    let (world, port, processor) = (World::new(), free_port(), Processor::take());
+    let rekindle = world.run(&doubted_for_long(&gateway(port), port, "20ms"));
+    let child = served_by(&rekindle, port);
+    // Only its main thread: what else it has answers us.
+    let ours = rekindle.pid();
+    let meek = format!("taskset -p -c {} {ours} && exec renice -n 19 -p {ours}", processor.number);
+    let mut tools = world.command("sh");
+    tools.args(["-c", &meek]);
+    assert_eq!(world.start(tools).wait_exit(), 0);
+
+    let neighbours: Vec<_> = (0..3).map(|_| processor.keep_busy(&world)).collect();
+    rekindle.wait("a restart is avoided", || avoided(&rekindle, "starved") >= 1);
+    drop(neighbours);
+
+    goes_on(&rekindle, port, child);
+    let row = Fault {
+        part: Part::Away,
+        fault: "the supervisor gets no processor, the child needs no more than it has",
+        injected: "at nice 19 beside three busy loops on one processor; probes may take 20 ms",
+        outcome: "its own wait counts as starvation, too: no restart",
+    };
+    row.did_no_harm(this_test!());
+}
+
+#[test]
 fn a_child_that_gets_no_processor_while_it_starts_is_given_its_time() {
     if !["chrt", "taskset", "setpriv"].into_iter().all(has_tool) {
         return;
@@ -491,6 +520,10 @@ fn load(world: &World, span: Duration) -> Rekindle<'_> {
 }
 
 /// Runs `script`, which serves on `port`; what can be doubted is, as long as the test lasts.
+fn gateway(port: u16) -> String {
+    format!("exec {REKINDLE} demo-gateway --port {port}")
+}
+
 fn doubted_for_long(script: &str, port: u16, timeout: &str) -> Config {
     let probe = format!("http = \"http://127.0.0.1:{port}/health\"");
     let keys = format!("probe.liveness.timeout = \"{timeout}\"\nmax_doubt = \"1h\"");
