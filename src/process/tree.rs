@@ -156,8 +156,8 @@ impl Tree {
         if signal == Signal::Kill {
             return self.kill_all();
         }
-        // A process that forks and ends while we look can hide its child from one look. Both come
-        // before the signal: to be asked twice is more than to be asked.
+        // A process that forks and ends while we look can hide its child from one look. Both looks
+        // come before the signal: many a program does not end in peace when it is asked twice.
         self.scan();
         let mut members = self.members.clone();
         self.scan();
@@ -218,7 +218,7 @@ impl Tree {
     pub fn queue(&mut self) -> Queue {
         self.scan();
         let members = || self.members.values().map(Identified::from);
-        self.waits.sample(members());
+        self.waits.meet(members());
         Queue::look(members())
     }
 

@@ -35,9 +35,17 @@ impl WaitMeter {
         self.calls.is_multiple_of(64) || (self.calls < 64 && self.calls.is_power_of_two())
     }
 
+    /// From now on the waits of these processes count, those of new ones, too.
+    pub(super) fn meet(&mut self, processes: impl Iterator<Item = Identified>) {
+        let is_new = |process: &Identified| {
+            self.last.range((*process, 0)..=(*process, u32::MAX)).next().is_none()
+        };
+        let new: Vec<Identified> = processes.filter(is_new).collect();
+        self.last.extend(new.into_iter().flat_map(threads).filter_map(waited));
+    }
+
     /// What a process had waited before it was first seen does not count.
     pub(super) fn sample(&mut self, processes: impl Iterator<Item = Identified>) -> Duration {
-        let waited = |thread: Thread| Some((thread, proc::share(thread.1)?.waited));
         let now: BTreeMap<Thread, Duration> =
             gather(processes.flat_map(threads).filter_map(waited));
         self.total += grown(&self.last, &now);
@@ -58,6 +66,10 @@ fn grown(before: &BTreeMap<Thread, Duration>, now: &BTreeMap<Thread, Duration>) 
         *longest = grown.max(*longest);
     }
     longest.values().sum()
+}
+
+fn waited(thread: Thread) -> Option<(Thread, Duration)> {
+    Some((thread, proc::share(thread.1)?.waited))
 }
 
 fn threads(process: Identified) -> impl Iterator<Item = Thread> {
