@@ -47,26 +47,29 @@ impl Standstill {
 pub(super) struct Rounds {
     last: Option<(Moment, Duration)>,
     standstill: Standstill,
+    starved: bool,
 }
 
 impl Rounds {
     /// Since a moment at which the tree had waited for so long.
     pub(super) fn since(began: Moment, waited: Duration) -> Self {
-        Self { last: Some((began, waited)), standstill: Standstill::default() }
+        Self { last: Some((began, waited)), ..Self::default() }
     }
 
     /// A round is over, the tree has waited so long by now, and these are in the queue: whether it
-    /// waited for more than half of the round. One too short to tell is a part of the next.
+    /// waited for more than half of the round. One too short to tell is like the last, and a part of
+    /// the next.
     pub(super) fn was_starved(&mut self, now: Moment, waited: Duration, queue: Queue) -> bool {
         let Some((began, before)) = self.last else { return false };
         let round = now.since(began);
         if round < SHORTEST {
-            return false;
+            return self.starved;
         }
         self.last = Some((now, waited));
         let stood = self.standstill.until(now, &queue).min(round);
         self.standstill.look(now, queue);
-        (waited.saturating_sub(before) + stood) * 2 > round
+        self.starved = (waited.saturating_sub(before) + stood) * 2 > round;
+        self.starved
     }
 }
 
@@ -125,6 +128,7 @@ mod tests {
             // It goes on waiting, which the kernel does not tell before it is over.
             (1500, 541, &[(7, 10)], true),
             (2000, 541, &[(7, 10), (8, 1)], true),
+            (2030, 541, &[(7, 11), (8, 1)], true),
             (2500, 541, &[(7, 11), (8, 2)], false),
             (3000, 541, &[], false),
         ] {

@@ -53,6 +53,8 @@ impl Supervisor {
         if matches!(verdict, Verdict::Inconclusive { .. }) {
             *until = *until + round;
         }
+        // Its time may have been over while this answer was waited for: we did not come late.
+        *until = turn.now.max(*until);
         let left = until.since(turn.now);
         tell_sight(turn, Role::Startup, effect, verdict);
         if verdict == Verdict::Pass {

@@ -52,8 +52,8 @@ fn a_probe_that_waits_for_its_answer_when_the_time_is_over_is_waited_for() {
     let never = "stopping | never ready; taking down: startup_timeout; send stop to main #7";
     let core = row(&core, 102.0, Event::Tick, "starting |");
     row(&core, 103.0, start(Verdict::Pass), "healthy | healthy, unsettled");
-    let failed = row(&core, 103.0, start(FAIL), "starting | not ready, 0 s left");
-    row(&failed, 103.0, Event::Tick, never);
+    let failed = row(&core, 105.9, start(FAIL), "starting | not ready, 0 s left");
+    row(&failed, 105.9, Event::Tick, never);
     let held = row(&core, 103.0, start(STARVED), "starting | not ready, 2 s left");
     row(&held, 103.0, Event::Tick, "starting | probe startup");
     let lost = row(&core, 106.0, Event::Tick, "starting | not ready, 2 s left; probe startup");
