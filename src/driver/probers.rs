@@ -1,9 +1,9 @@
 //! Makes probes beside the loop and brings their answers back.
 //!
-//! One probe of a role is in flight at a time; an older one is given up, and its program has ended
-//! before the next one is started. What an answer means is the core's to decide.
+//! One probe of a role is in flight at a time; an older one is given up. What an answer means is
+//! the core's to decide.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +24,9 @@ use crate::process::run::{self, Ran, Run};
 use crate::process::user::Identity;
 use crate::process::{Env, Launchable, Mark, Registry, Sink, Tree, proc};
 use crate::supervisor::{Errno, Incarnation, ProbePolicy, Role};
+
+/// While so many programs of earlier probes go on, as they cannot be killed, no more are started.
+const MOST_RUNS: usize = 10;
 
 /// A probe's answer, and what is needed to judge it.
 pub(super) struct Answered {
@@ -227,20 +230,11 @@ impl Probers {
                         let began = clock.now();
                         (began, prober.ask(began).await)
                     }
-                    Work::Run(program, timeout, last) => {
+                    Work::Run(program, timeout) => {
                         let began = clock.now();
-                        // What cannot die is not joined by more and more of its kind.
-                        let rid = registry.is_rid_of(last.get());
-                        let ran = match tokio::time::timeout(timeout, rid).await {
-                            Err(_) => Ran::TimedOut,
-                            Ok(()) => match Run::start(*program, &mark, &registry) {
-                                Ok(started) => {
-                                    last.set(started.main());
-                                    let left = timeout.saturating_sub(clock.now().since(began));
-                                    run.insert(started).wait(left).await
-                                }
-                                Err(error) => Ran::CannotStart(error),
-                            },
+                        let ran = match Run::start(*program, &mark, &registry) {
+                            Ok(started) => run.insert(started).wait(timeout).await,
+                            Err(error) => Ran::CannotStart(error),
                         };
                         (began, judge(ran))
                     }
@@ -260,10 +254,14 @@ impl Probers {
     }
 
     fn work(&mut self, role: Role) -> Option<Work> {
-        let (argv, timeout, last) = match self.probes.get(&role)? {
+        let (argv, timeout) = match self.probes.get(&role)? {
             Ready::Here(prober) => return Some(Work::Here(Rc::clone(prober))),
-            Ready::Exec { argv, timeout, last } => (Rc::clone(argv), *timeout, Rc::clone(last)),
+            Ready::Exec { argv, timeout } => (Rc::clone(argv), *timeout),
         };
+        if run::count(&self.registry) >= MOST_RUNS {
+            let text = format!("{MOST_RUNS} programs of earlier probes have not ended");
+            return Some(Work::Refused(Errno(rustix::io::Errno::AGAIN.raw_os_error()), text));
+        }
         let (identity, env) = match self.exec_context() {
             Ok(context) => context,
             Err((errno, text)) => return Some(Work::Refused(errno, text)),
@@ -273,7 +271,7 @@ impl Probers {
             stderr: Sink::Null,
             ..Launchable::in_context(&*argv, &self.service.context, identity, env)
         };
-        Some(Work::Run(Box::new(program), timeout, last))
+        Some(Work::Run(Box::new(program), timeout))
     }
 
     /// As whom and with which environment the child runs: read from files once per launch.
@@ -289,21 +287,14 @@ impl Probers {
 /// A probe between two times that it is made.
 enum Ready {
     Here(Rc<Mutex<Box<Prober>>>),
-    /// A program, and the pid of its last run.
-    Exec {
-        argv: Rc<[String]>,
-        timeout: Duration,
-        last: Rc<Cell<u32>>,
-    },
+    Exec { argv: Rc<[String]>, timeout: Duration },
 }
 
 impl From<Prepare> for Ready {
     fn from(probe: Prepare) -> Self {
         match probe {
             Prepare::Here(prober) => Self::Here(Rc::new(Mutex::new(prober))),
-            Prepare::Exec { argv, timeout } => {
-                Self::Exec { argv: argv.into(), timeout, last: Rc::default() }
-            }
+            Prepare::Exec { argv, timeout } => Self::Exec { argv: argv.into(), timeout },
         }
     }
 }
@@ -318,8 +309,7 @@ pub(super) fn either_waited(tree: &mut Tree) -> Duration {
 /// What is to be done for one probe.
 enum Work {
     Here(Rc<Mutex<Box<Prober>>>),
-    /// A program, how long it may take, and where the pid of the last one is.
-    Run(Box<Launchable>, Duration, Rc<Cell<u32>>),
+    Run(Box<Launchable>, Duration),
     /// It cannot be run, and why.
     Refused(Errno, String),
 }

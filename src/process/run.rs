@@ -140,16 +140,7 @@ impl Run {
     }
 
     fn remains(&self) -> Vec<Identified> {
-        let main = self.main_is_ours().then_some(self.main);
-        remains(|pid| {
-            Some(pid) == main
-                || proc::variable(pid, PROBE_VARIABLE).is_some_and(|run| run == self.id.as_bytes())
-        })
-    }
-
-    /// The pid of its program.
-    pub fn main(&self) -> u32 {
-        self.main
+        remains_of(self.main_is_ours().then_some(self.main), &self.id)
     }
 
     /// While it is registered it is not reaped, so that its pid and group are its own.
@@ -161,12 +152,25 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         self.kill();
-        // What cannot die yet, for all that it was killed, must not pass for a part of the tree: that
-        // would never be gone.
         if self.remains().is_empty() {
             self.registry.over(&self.id);
+        } else {
+            // What cannot die must not pass for a part of the tree, which would never be gone.
+            self.registry.killed(self.main, std::mem::take(&mut self.id));
         }
     }
+}
+
+/// How many runs go on, also those that were killed: where a disk does not answer, they stay.
+pub fn count(registry: &Registry) -> usize {
+    registry.settle(|main, id| !remains_of(main, id).is_empty())
+}
+
+fn remains_of(main: Option<u32>, id: &str) -> Vec<Identified> {
+    remains(|pid| {
+        Some(pid) == main
+            || proc::variable(pid, PROBE_VARIABLE).is_some_and(|run| run == id.as_bytes())
+    })
 }
 
 /// The living processes for which `is_left` says yes, and what descends from them.

@@ -253,6 +253,10 @@ fn an_exec_probe_that_cannot_be_killed_counts_as_one_that_hangs() {
 
         healed(&rekindle, "timeout");
         recoveries.push(watch.elapsed());
+        // The next child's probes are programs of their own, and it owes nothing for these.
+        let passes = rekindle.probes("liveness", "success");
+        rekindle.wait("it passes", || rekindle.probes("liveness", "success") >= passes + 10);
+        assert_eq!(rekindle.all_restarts(), 1, "{}", rekindle.story());
         assert!(!cgroup.get("cgroup.procs").is_empty(), "they are frozen yet");
         cgroup.set("freezer.state", "THAWED");
         rekindle.wait("only the child is left", || processes::children(rekindle.pid()).len() == 1);
@@ -265,6 +269,36 @@ fn an_exec_probe_that_cannot_be_killed_counts_as_one_that_hangs() {
         outcome: "`timeout`, healed at the threshold; it is reaped once it can die",
     };
     row.recovered_after(this_test!(), recoveries.into_iter().max().expect("two"));
+}
+
+#[test]
+fn exec_probes_that_cannot_be_killed_become_no_more_than_ten() {
+    let world = World::new();
+    let Some(cgroup) = Cgroup::new("freezer") else { return };
+    let script = format!("sh -c 'echo $$ > {}; exec sleep 4715'", cgroup.file("cgroup.procs"));
+    let probe = world.write("probe.sh", &script);
+    let config = Config::script("exec sleep 1000")
+        .probing(&format!("exec = [\"/bin/sh\", \"{probe}\"]"))
+        .with("probe.startup.timeout = \"100ms\"");
+    cgroup.set("freezer.state", "FROZEN");
+    let rekindle = world.start(world.prepare(&config));
+
+    rekindle.wait_said(&["10 programs of earlier probes have not ended"]);
+    assert_eq!(cgroup.get("cgroup.procs").lines().count(), 10);
+    assert_eq!(rekindle.all_restarts(), 0, "a probe that could not be made is no failure");
+
+    world.write("probe.sh", "exit 0");
+    cgroup.set("freezer.state", "THAWED");
+    rekindle.wait_state("healthy");
+    rekindle.wait("only the child is left", || processes::children(rekindle.pid()).len() == 1);
+    let row = Fault {
+        part: Part::Probes,
+        fault: "exec probes hang one after the other, and SIGKILL does not end them",
+        injected: "what their program has started is in a frozen cgroup, version 1",
+        outcome: "with ten of them no more are started, and probes are inconclusive; healthy once \
+                  they can die",
+    };
+    row.did_no_harm(this_test!());
 }
 
 #[test]
