@@ -86,6 +86,8 @@ impl Run {
         registry: &Registry,
     ) -> Result<Self, SpawnError> {
         static RUNS: AtomicU64 = AtomicU64::new(0);
+        // Those that were killed and given up have mostly died by now.
+        count(registry);
         let id = mark.of_run(RUNS.fetch_add(1, Ordering::Relaxed));
         // With the service's mark it would pass for a member of the tree.
         launchable.env.remove(OsStr::new(MARK_VARIABLE));
