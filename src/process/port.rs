@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Tree;
 use super::kill::Identified;
-use super::proc::{self, Listener};
+use super::proc::{self, Listener, Stat};
 use super::sock_diag::Listeners;
 use crate::supervisor::PortHolder;
 
@@ -89,12 +89,22 @@ pub fn listener_of(address: SocketAddr) -> Option<String> {
     let listeners = Listeners::new().on(address.port())?;
     let inodes: Vec<u64> =
         listeners.iter().filter(|listener| ours(listener)).map(|l| l.inode).collect();
-    let holds = |sockets: Vec<u64>| inodes.iter().any(|inode| sockets.contains(inode));
-    let holder = proc::processes()
-        .ok()?
-        .into_iter()
-        .find(|stat| proc::sockets(stat.pid).is_some_and(holds))?;
+    let holder = holders(&inodes).next()?;
     Some(in_words(holder.pid, &proc::name(holder.pid)))
+}
+
+/// Whoever has one of these sockets, the oldest first: a child has it from its parent, often for no
+/// longer than until its `exec`.
+fn holders(inodes: &[u64]) -> impl Iterator<Item = Stat> {
+    let holds = |sockets: Vec<u64>| inodes.iter().any(|inode| sockets.contains(inode));
+    let mut processes = proc::processes().unwrap_or_default();
+    processes.sort_by_key(by_age);
+    processes.into_iter().filter(move |stat| proc::sockets(stat.pid).is_some_and(holds))
+}
+
+/// Pids begin anew when they have come to their end; ticks of the clock are 10 ms.
+fn by_age(stat: &Stat) -> (u64, u32) {
+    (stat.start_time, stat.pid)
 }
 
 fn in_words(pid: u32, name: &str) -> String {
@@ -258,11 +268,9 @@ impl PortWatch {
             return Holder::Unknown;
         }
         let members = tree.members();
-        for stat in proc::processes().unwrap_or_default() {
+        for stat in holders(inodes) {
             let process = Identified::from(&stat);
-            let holds = |sockets: Vec<u64>| inodes.iter().any(|inode| sockets.contains(inode));
             if !members.contains(&process)
-                && proc::sockets(stat.pid).is_some_and(holds)
                 && let Some(uid) = proc::user(stat.pid)
             {
                 let (port, name) = (self.port, proc::name(stat.pid));
@@ -348,6 +356,17 @@ mod tests {
         ] {
             assert_eq!(PortWatch::new(host, 80).reached(listeners), expected, "{host}");
         }
+    }
+
+    #[test]
+    fn the_oldest_holder_is_told_however_the_pids_are() {
+        let stat = |pid, start_time| {
+            let (ppid, group) = (1, pid);
+            Stat { pid, state: b'S', ppid, group, session: 1, threads: 1, start_time }
+        };
+        let mut processes = [stat(11, 700), stat(900, 70), stat(12, 700)];
+        processes.sort_by_key(by_age);
+        assert_eq!(processes.map(|stat| stat.pid), [900, 11, 12]);
     }
 
     #[test]
