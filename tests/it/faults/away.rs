@@ -318,7 +318,8 @@ fn a_child_whose_serving_thread_gets_no_processor_is_left_alone() {
 
 #[test]
 fn a_child_whose_supervisor_gets_no_processor_is_left_alone() {
-    if !["renice", "taskset", "setpriv"].into_iter().all(has_tool) {
+    let has_tools = ["renice", "taskset", "setpriv"].into_iter().all(has_tool);
+    if !has_tools || !is_root("taking a nice value back") {
         return;
     }
     let (world, port, processor) = (World::new(), free_port(), Processor::take());
@@ -326,16 +327,19 @@ fn a_child_whose_supervisor_gets_no_processor_is_left_alone() {
     let child = served_by(&rekindle, port);
     // Only its main thread: what else it has answers us.
     let ours = rekindle.pid();
-    let meek = format!("taskset -p -c {} {ours} && exec renice -n 19 -p {ours}", processor.number);
-    let mut tools = world.command("sh");
-    tools.args(["-c", &meek]);
-    assert_eq!(world.start(tools).wait_exit(), 0);
+    let renice = |nice: &str| {
+        let script = format!("taskset -p -c {} {ours} && renice {nice} {ours}", processor.number);
+        let mut tools = world.command("sh");
+        tools.args(["-c", &script]);
+        assert_eq!(world.start(tools).wait_exit(), 0);
+    };
+    renice("19");
 
     let neighbours: Vec<_> = (0..3).map(|_| processor.keep_busy(&world)).collect();
-    rekindle.wait("a restart is avoided", || {
-        avoided(&rekindle, "starved") + avoided(&rekindle, "late") >= 1
-    });
+    // So many that some of them come in a row, and not so late that they are late.
+    rekindle.wait("many probes tell nothing", || rekindle.probes("liveness", "inconclusive") >= 20);
     drop(neighbours);
+    renice("0");
 
     goes_on(&rekindle, port, child);
     let row = Fault {
