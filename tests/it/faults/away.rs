@@ -433,7 +433,9 @@ impl Order {
     fn goes_on(self, rekindle: &Rekindle<'_>, port: u16, child: i32) {
         goes_on(rekindle, port, child);
         if self.supervisor_first && !self.apart.is_zero() {
-            assert!(avoided(rekindle, "late") >= 1, "{}", rekindle.story());
+            // On a busy machine the tree, or we, have also waited for a processor meanwhile.
+            let avoided = avoided(rekindle, "late") + avoided(rekindle, "starved");
+            assert!(avoided >= 1, "{}", rekindle.story());
         }
     }
 
