@@ -17,6 +17,7 @@ mod probers;
 mod signals;
 mod standstill;
 mod stop_order;
+mod stuck;
 mod taking_down;
 
 use std::cell::RefCell;

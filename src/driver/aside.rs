@@ -55,7 +55,8 @@ impl Aside {
         Ok(Launchable { stdout: Sink::Null, stderr: Sink::Null, ..program })
     }
 
-    /// Runs a program; how it ended, in words. Nothing of it is alive then.
+    /// Runs a program; how it ended, in words. Nothing of it is alive then, except what SIGKILL does
+    /// not end.
     pub(super) async fn run(&self, program: Launchable, timeout: Duration) -> String {
         match run::run(program, timeout, &self.mark, &self.registry).await {
             Ran::Exited(exit) => exit.to_string(),

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::aside::as_the_child;
 use super::standstill::{Standstill, with_looks};
+use super::stuck::{MOST, Next, Runs};
 use crate::clock::Clock;
 use crate::config::{Probe, ProbeTarget, Service};
 use crate::gather::gather;
@@ -24,9 +25,6 @@ use crate::process::run::{self, Ran, Run};
 use crate::process::user::Identity;
 use crate::process::{Env, Launchable, Mark, Registry, Sink, Tree, proc};
 use crate::supervisor::{Errno, Incarnation, ProbePolicy, Role};
-
-/// While so many programs of earlier probes go on, as they cannot be killed, no more are started.
-const MOST_RUNS: usize = 10;
 
 /// A probe's answer, and what is needed to judge it.
 pub(super) struct Answered {
@@ -131,6 +129,7 @@ pub(super) struct Probers {
     probes: BTreeMap<Role, Ready>,
     /// Whom and with what `exec` probes run: as this launch's child.
     exec_context: Option<(Option<Identity>, Env)>,
+    runs: Runs,
     in_flight: BTreeMap<Role, JoinHandle<()>>,
     mark: Mark,
     registry: Registry,
@@ -152,6 +151,7 @@ impl Probers {
             service,
             probes,
             exec_context: None,
+            runs: Runs::default(),
             in_flight: BTreeMap::new(),
             mark,
             registry,
@@ -181,6 +181,7 @@ impl Probers {
             task.abort();
         }
         self.exec_context = None;
+        self.runs.restart();
         for probe in self.probes.values() {
             // One that is held waits for an answer; only a file's prober, which never waits, has
             // anything to forget.
@@ -192,7 +193,8 @@ impl Probers {
         }
     }
 
-    /// Gives up every probe. Nothing that one of them started is alive then.
+    /// Gives up every probe. Nothing that one of them started is alive then, except what SIGKILL
+    /// does not end.
     pub(super) async fn end(&mut self) {
         for (_, task) in std::mem::take(&mut self.in_flight) {
             task.abort();
@@ -216,7 +218,7 @@ impl Probers {
         }
         let (waited, tree) = (either_waited(&mut tree.borrow_mut()), Rc::clone(tree));
         let (clock, answers) = (self.clock, self.answers.clone());
-        let (mark, registry) = (self.mark.clone(), self.registry.clone());
+        let registry = self.registry.clone();
         let longest = self.rhythm(role).map_or(Duration::MAX, |probe| probe.timeout);
         let task = tokio::task::spawn_local(async move {
             let mut standstill = Standstill::default();
@@ -230,13 +232,21 @@ impl Probers {
                         let began = clock.now();
                         (began, prober.ask(began).await)
                     }
-                    Work::Run(program, timeout) => {
+                    Work::Run(program, id, timeout) => {
                         let began = clock.now();
-                        let ran = match Run::start(*program, &mark, &registry) {
-                            Ok(started) => run.insert(started).wait(timeout).await,
+                        let ran = match Run::start(*program, id, &registry) {
+                            Ok(started) => {
+                                let left = timeout.saturating_sub(clock.now().since(began));
+                                run.insert(started).wait(left).await
+                            }
                             Err(error) => Ran::CannotStart(error),
                         };
                         (began, judge(ran))
+                    }
+                    Work::Hang(timeout) => {
+                        let began = clock.now();
+                        tokio::time::sleep(timeout).await;
+                        (began, judge(Ran::TimedOut))
                     }
                     Work::Refused(errno, text) => (clock.now(), refused(errno, text)),
                 }
@@ -258,9 +268,14 @@ impl Probers {
             Ready::Here(prober) => return Some(Work::Here(Rc::clone(prober))),
             Ready::Exec { argv, timeout } => (Rc::clone(argv), *timeout),
         };
-        if run::count(&self.registry) >= MOST_RUNS {
-            let text = format!("{MOST_RUNS} programs of earlier probes have not ended");
-            return Some(Work::Refused(Errno(rustix::io::Errno::AGAIN.raw_os_error()), text));
+        self.registry.settle();
+        match self.runs.next(role, |run| self.registry.goes_on(run.as_bytes())) {
+            Next::Start => {}
+            Next::HangsAsTheOthers => return Some(Work::Hang(timeout)),
+            Next::Blind => {
+                let text = format!("{MOST} probes of earlier launches were killed and do not end");
+                return Some(Work::Refused(Errno(rustix::io::Errno::AGAIN.raw_os_error()), text));
+            }
         }
         let (identity, env) = match self.exec_context() {
             Ok(context) => context,
@@ -271,7 +286,9 @@ impl Probers {
             stderr: Sink::Null,
             ..Launchable::in_context(&*argv, &self.service.context, identity, env)
         };
-        Some(Work::Run(Box::new(program), timeout))
+        let id = run::new_id(&self.mark);
+        self.runs.began(role, id.clone());
+        Some(Work::Run(Box::new(program), id, timeout))
     }
 
     /// As whom and with which environment the child runs: read from files once per launch.
@@ -309,7 +326,10 @@ pub(super) fn either_waited(tree: &mut Tree) -> Duration {
 /// What is to be done for one probe.
 enum Work {
     Here(Rc<Mutex<Box<Prober>>>),
-    Run(Box<Launchable>, Duration),
+    /// A program, what its run is told by, and how long it may take.
+    Run(Box<Launchable>, String, Duration),
+    /// It would hang for so long.
+    Hang(Duration),
     /// It cannot be run, and why.
     Refused(Errno, String),
 }

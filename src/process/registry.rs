@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use rustix::io::Errno;
 use rustix::process::Signal;
 use tokio::sync::oneshot;
 
-use super::kill;
+use super::kill::{self, Identified};
 use super::reaper::Dead;
 use crate::supervisor::Exit;
 
@@ -18,15 +19,8 @@ pub struct Registry(Rc<RefCell<Beside>>);
 #[derive(Default, Debug)]
 struct Beside {
     waiting: BTreeMap<u32, oneshot::Sender<Exit>>,
-    runs: BTreeSet<String>,
-    killed: Vec<Killed>,
-}
-
-/// A run of which something is alive yet, although it was killed.
-#[derive(Debug)]
-struct Killed {
-    main: Option<u32>,
-    run: String,
+    /// The runs that go on; of those that were given up, what is left although it was killed.
+    runs: BTreeMap<String, Option<BTreeSet<Identified>>>,
 }
 
 impl Registry {
@@ -35,13 +29,7 @@ impl Registry {
     /// Whether anybody waited. To be called before the process is reaped: its zombie holds the
     /// group's id.
     pub fn claim(&self, dead: Dead) -> bool {
-        let mut beside = self.0.borrow_mut();
-        let Some(waiting) = beside.waiting.remove(&dead.pid) else { return false };
-        for killed in &mut beside.killed {
-            // Its pid may soon be another's.
-            killed.main = killed.main.filter(|main| *main != dead.pid);
-        }
-        drop(beside);
+        let Some(waiting) = self.0.borrow_mut().waiting.remove(&dead.pid) else { return false };
         // ESRCH: nothing is left of it.
         kill::group(dead.pid, Signal::KILL).ok();
         // Whoever waited may have given up.
@@ -63,37 +51,27 @@ impl Registry {
 
     /// What has this value of the probe's variable is beside the tree, until the run is over.
     pub(super) fn begin(&self, run: &str) {
-        self.0.borrow_mut().runs.insert(run.to_owned());
+        self.0.borrow_mut().runs.insert(run.to_owned(), None);
     }
 
-    /// Whoever still has this value of the probe's variable was left behind.
-    pub(super) fn over(&self, run: &str) {
-        self.0.borrow_mut().runs.remove(run);
+    /// Nobody waits for this run any more: it goes on until nothing of what is left is there.
+    pub(super) fn give_up(&self, run: &str, left: BTreeSet<Identified>) {
+        self.0.borrow_mut().runs.insert(run.to_owned(), Some(left));
+        self.settle();
     }
 
-    /// Something of this run is alive yet, although it was killed: it goes on until nothing is.
-    pub(super) fn killed(&self, main: u32, run: String) {
-        let main = self.holds(main).then_some(main);
-        self.0.borrow_mut().killed.push(Killed { main, run });
-    }
-
-    /// Looks for what is left of each run that was killed; how many runs go on.
-    pub(super) fn settle(&self, is_left: impl Fn(Option<u32>, &str) -> bool) -> usize {
-        let mut killed = std::mem::take(&mut self.0.borrow_mut().killed);
-        killed.retain(|killed| {
-            let left = is_left(killed.main, &killed.run);
-            if !left {
-                self.over(&killed.run);
-            }
-            left
+    /// Kills again what is left of the runs that were given up; those of which nothing is are over.
+    pub fn settle(&self) {
+        self.0.borrow_mut().runs.retain(|_, left| {
+            let Some(left) = left else { return true };
+            // Without the means to look at it, it may be there.
+            left.retain(|process| kill::exactly(*process, Signal::KILL) != Err(Errno::SRCH));
+            !left.is_empty()
         });
-        let mut beside = self.0.borrow_mut();
-        beside.killed.extend(killed);
-        beside.runs.len()
     }
 
     /// Whether the run with this value of the probe's variable goes on.
-    pub(super) fn goes_on(&self, run: &[u8]) -> bool {
-        str::from_utf8(run).is_ok_and(|run| self.0.borrow().runs.contains(run))
+    pub fn goes_on(&self, run: &[u8]) -> bool {
+        str::from_utf8(run).is_ok_and(|run| self.0.borrow().runs.contains_key(run))
     }
 }

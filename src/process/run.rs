@@ -37,7 +37,8 @@ pub enum Ran {
 }
 
 /// Runs a program for at most `timeout`. Then neither it nor anything that it started is alive,
-/// except a descendant that gave up group, parents and environment: that falls to the tree.
+/// except what SIGKILL does not end, and a descendant that gave up group, parents and environment:
+/// that falls to the tree.
 ///
 /// Dropped before, it kills all of that at once.
 pub async fn run(
@@ -46,7 +47,7 @@ pub async fn run(
     mark: &Mark,
     registry: &Registry,
 ) -> Ran {
-    match Run::start(launchable, mark, registry) {
+    match Run::start(launchable, new_id(mark), registry) {
         Ok(mut run) => {
             let ran = run.wait(timeout).await;
             run.clean_up().await;
@@ -54,6 +55,12 @@ pub async fn run(
         }
         Err(error) => Ran::CannotStart(error),
     }
+}
+
+/// What a run of this mark's service is told by, and no other.
+pub fn new_id(mark: &Mark) -> String {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    mark.of_run(RUNS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Ends whatever the runs of this mark's service have left, and waits up to a second for that.
@@ -82,13 +89,11 @@ impl Run {
     /// Starts a program; an error says why it cannot be started.
     pub fn start(
         mut launchable: Launchable,
-        mark: &Mark,
+        id: String,
         registry: &Registry,
     ) -> Result<Self, SpawnError> {
-        static RUNS: AtomicU64 = AtomicU64::new(0);
-        // Those that were killed and given up have mostly died by now.
-        count(registry);
-        let id = mark.of_run(RUNS.fetch_add(1, Ordering::Relaxed));
+        // What was left of others has mostly died by now.
+        registry.settle();
         // With the service's mark it would pass for a member of the tree.
         launchable.env.remove(OsStr::new(MARK_VARIABLE));
         launchable.env.insert(PROBE_VARIABLE.into(), id.clone().into());
@@ -115,7 +120,7 @@ impl Run {
         if !self.has_ended {
             self.kill();
             // One that does not end even now is reaped whenever it does.
-            tokio::time::timeout(KILL_GRACE, &mut self.end).await.ok();
+            self.has_ended = tokio::time::timeout(KILL_GRACE, &mut self.end).await.is_ok();
         }
         for _ in 0..KILL_ROUNDS {
             if !kill_each(&self.remains()) {
@@ -125,8 +130,8 @@ impl Run {
         }
     }
 
-    /// Kills until no new process appears.
-    fn kill(&self) {
+    /// Kills until no new process appears; all that did.
+    fn kill(&self) -> BTreeSet<Identified> {
         let mut reached = BTreeSet::new();
         for _ in 0..KILL_ROUNDS {
             let mut fresh = self.remains();
@@ -139,40 +144,28 @@ impl Run {
         if self.main_is_ours() {
             kill::group(self.main, Signal::KILL).ok();
         }
+        reached
     }
 
     fn remains(&self) -> Vec<Identified> {
-        remains_of(self.main_is_ours().then_some(self.main), &self.id)
+        let main = self.main_is_ours().then_some(self.main);
+        remains(|pid| {
+            Some(pid) == main
+                || proc::variable(pid, PROBE_VARIABLE).is_some_and(|run| run == self.id.as_bytes())
+        })
     }
 
     /// While it is registered it is not reaped, so that its pid and group are its own.
     fn main_is_ours(&self) -> bool {
-        self.registry.holds(self.main)
+        !self.has_ended && self.registry.holds(self.main)
     }
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
-        self.kill();
-        if self.remains().is_empty() {
-            self.registry.over(&self.id);
-        } else {
-            // What cannot die must not pass for a part of the tree, which would never be gone.
-            self.registry.killed(self.main, std::mem::take(&mut self.id));
-        }
+        // What cannot die must not pass for a part of the tree, which would never be gone.
+        self.registry.give_up(&self.id, self.kill());
     }
-}
-
-/// How many runs go on, also those that were killed: where a disk does not answer, they stay.
-pub fn count(registry: &Registry) -> usize {
-    registry.settle(|main, id| !remains_of(main, id).is_empty())
-}
-
-fn remains_of(main: Option<u32>, id: &str) -> Vec<Identified> {
-    remains(|pid| {
-        Some(pid) == main
-            || proc::variable(pid, PROBE_VARIABLE).is_some_and(|run| run == id.as_bytes())
-    })
 }
 
 /// The living processes for which `is_left` says yes, and what descends from them.

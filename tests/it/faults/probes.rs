@@ -4,6 +4,7 @@
 //! An answer that took longer than its probe's timeout and a quarter more is `late` and not
 //! believed, so that each failure that is counted here came in time.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
@@ -275,19 +276,28 @@ fn an_exec_probe_that_cannot_be_killed_counts_as_one_that_hangs() {
 fn exec_probes_that_cannot_be_killed_become_no_more_than_ten() {
     let world = World::new();
     let Some(cgroup) = Cgroup::new("freezer") else { return };
-    let script = format!("sh -c 'echo $$ > {}; exec sleep 4715'", cgroup.file("cgroup.procs"));
-    let probe = world.write("probe.sh", &script);
+    let sick = world.at("sick");
+    let stuck = format!("sh -c 'echo $$ > {}; exec sleep 4715'", cgroup.file("cgroup.procs"));
+    let probe = world.write("probe.sh", &format!("[ -e {sick} ] || exit 0; {stuck}"));
     let config = Config::script("exec sleep 1000")
         .probing(&format!("exec = [\"/bin/sh\", \"{probe}\"]"))
-        .with("probe.startup.timeout = \"100ms\"");
+        .with("probe.liveness.timeout = \"500ms\"")
+        .with("probe.liveness.failure_threshold = 12");
+    let rekindle = world.run(&config);
+    rekindle.wait_state("healthy");
     cgroup.set("freezer.state", "FROZEN");
-    let rekindle = world.start(world.prepare(&config));
 
-    rekindle.wait_said(&["10 programs of earlier probes have not ended"]);
-    assert_eq!(cgroup.get("cgroup.procs").lines().count(), 10);
-    assert_eq!(rekindle.all_restarts(), 0, "a probe that could not be made is no failure");
+    let watch = Stopwatch::start();
+    world.write("sick", "");
 
-    world.write("probe.sh", "exit 0");
+    // The eleventh and the twelfth are not started.
+    rekindle.wait_restarts("probe_failed", 1);
+    let took = watch.elapsed();
+    rekindle.wait_said(&["blind: the startup probe", "no_resources"]);
+    assert_eq!(cgroup.get("cgroup.procs").lines().count(), 10, "{}", rekindle.story());
+    assert_eq!(rekindle.all_restarts(), 1, "what outlives its child is not that one's doing");
+
+    fs::remove_file(&sick).expect("it is there");
     cgroup.set("freezer.state", "THAWED");
     rekindle.wait_state("healthy");
     rekindle.wait("only the child is left", || processes::children(rekindle.pid()).len() == 1);
@@ -295,10 +305,10 @@ fn exec_probes_that_cannot_be_killed_become_no_more_than_ten() {
         part: Part::Probes,
         fault: "exec probes hang one after the other, and SIGKILL does not end them",
         injected: "what their program has started is in a frozen cgroup, version 1",
-        outcome: "with ten of them no more are started, and probes are inconclusive; healthy once \
-                  they can die",
+        outcome: "`timeout`, healed at the threshold, of ten programs at most; as they outlive their \
+                  child, the next one's probes are inconclusive until they can die",
     };
-    row.did_no_harm(this_test!());
+    row.recovered_after(this_test!(), took);
 }
 
 #[test]
@@ -414,15 +424,14 @@ fn bites_as_a_test_dictates() {
         return;
     };
     // Who is started again is well again.
-    std::fs::write(format!("{dir}/bite"), "").expect("the test's directory can be written");
+    fs::write(format!("{dir}/bite"), "").expect("the test's directory can be written");
     let port: u16 = port.parse().expect("a port");
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
     for stream in listener.incoming().flatten() {
-        let bite = std::fs::read_to_string(format!("{dir}/bite")).unwrap_or_default();
+        let bite = fs::read_to_string(format!("{dir}/bite")).unwrap_or_default();
         if !bite.is_empty() {
             let log = format!("{dir}/bitten");
-            let mut file =
-                std::fs::File::options().create(true).append(true).open(log).expect("a file");
+            let mut file = fs::File::options().create(true).append(true).open(log).expect("a file");
             writeln!(file, "{bite}").expect("a line");
         }
         // A client that has had enough hangs up.
