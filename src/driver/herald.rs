@@ -43,7 +43,8 @@ impl Herald {
         }
     }
 
-    /// Lets what is under way come to its end, for a moment. Nothing of it is alive then.
+    /// Lets what is under way come to its end, for a moment. Nothing of it is alive then, except
+    /// what SIGKILL does not end.
     pub(super) async fn end(&mut self) {
         let Some((runs, mut task)) = self.runs.take() else { return };
         drop(runs);

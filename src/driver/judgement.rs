@@ -32,6 +32,7 @@ impl Driver {
 
     pub(super) fn answered(&mut self, answered: &Answered) {
         let Answered { id, role, probe, ref answer, took, .. } = *answered;
+        self.probers.answered(role, answer.verdict);
         let verdict = self.doubt(answered);
         if role == Role::Liveness && verdict == Verdict::Pass {
             self.oom_kills.survive();

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::aside::as_the_child;
 use super::standstill::{Standstill, with_looks};
-use super::stuck::{MOST, Next, Runs};
+use super::stuck::{Argv, MOST, Next, Runs};
 use crate::clock::Clock;
 use crate::config::{Probe, ProbeTarget, Service};
 use crate::gather::gather;
@@ -24,7 +24,7 @@ use crate::process::port::{Forward, PortWatch};
 use crate::process::run::{self, Ran, Run};
 use crate::process::user::Identity;
 use crate::process::{Env, Launchable, Mark, Registry, Sink, Tree, proc};
-use crate::supervisor::{Errno, Incarnation, ProbePolicy, Role};
+use crate::supervisor::{Errno, FailKind, Incarnation, ProbePolicy, Role, Verdict};
 
 /// A probe's answer, and what is needed to judge it.
 pub(super) struct Answered {
@@ -193,6 +193,14 @@ impl Probers {
         }
     }
 
+    /// What a probe's answer says of the programs that go on.
+    pub(super) fn answered(&mut self, role: Role, verdict: Verdict) {
+        match verdict {
+            Verdict::Fail(FailKind::Timeout) | Verdict::Inconclusive { .. } => {}
+            Verdict::Pass | Verdict::Fail(_) => self.runs.answered(role),
+        }
+    }
+
     /// Gives up every probe. Nothing that one of them started is alive then, except what SIGKILL
     /// does not end.
     pub(super) async fn end(&mut self) {
@@ -269,11 +277,11 @@ impl Probers {
             Ready::Exec { argv, timeout } => (Rc::clone(argv), *timeout),
         };
         self.registry.settle();
-        match self.runs.next(role, |run| self.registry.goes_on(run.as_bytes())) {
+        match self.runs.next(role, &argv, |run| self.registry.goes_on(run.as_bytes())) {
             Next::Start => {}
             Next::HangsAsTheOthers => return Some(Work::Hang(timeout)),
             Next::Blind => {
-                let text = format!("{MOST} probes of earlier launches were killed and do not end");
+                let text = format!("{MOST} of its programs were killed and do not end");
                 return Some(Work::Refused(Errno(rustix::io::Errno::AGAIN.raw_os_error()), text));
             }
         }
@@ -287,7 +295,7 @@ impl Probers {
             ..Launchable::in_context(&*argv, &self.service.context, identity, env)
         };
         let id = run::new_id(&self.mark);
-        self.runs.began(role, id.clone());
+        self.runs.began(role, &argv, id.clone());
         Some(Work::Run(Box::new(program), id, timeout))
     }
 
@@ -304,7 +312,7 @@ impl Probers {
 /// A probe between two times that it is made.
 enum Ready {
     Here(Rc<Mutex<Box<Prober>>>),
-    Exec { argv: Rc<[String]>, timeout: Duration },
+    Exec { argv: Argv, timeout: Duration },
 }
 
 impl From<Prepare> for Ready {

@@ -4,53 +4,68 @@
 //! gone: what it kept waiting ends with it, and what does not was not its doing.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use crate::supervisor::Role;
 
-/// No more programs go on at once than this: for one probe of this launch, and for all earlier
-/// launches together.
+/// While so many go on no more are started: for one probe of this launch without an answer in
+/// between, and of one program that has nothing to do with this child's silence.
 pub(super) const MOST: usize = 10;
+
+/// A program and its arguments.
+pub(super) type Argv = Rc<[String]>;
 
 /// What is to be done for the next probe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Next {
     Start,
-    /// This launch's last programs go on: one more would hang as they do.
+    /// All that was started since the last answer goes on: one more would hang as it does.
     HangsAsTheOthers,
-    /// Programs for earlier launches have outlived their children: the probe tells nothing.
+    /// So many runs of this program go on, and it is not this child's doing: a probe tells nothing.
     Blind,
 }
 
 /// The runs that were started, as far as they go on.
 #[derive(Default)]
 pub(super) struct Runs {
-    of_this_launch: BTreeMap<Role, Vec<String>>,
-    of_earlier_launches: Vec<String>,
+    unanswered: BTreeMap<Role, (Argv, Vec<String>)>,
+    /// Of children that are gone, or begun before a program of the same probe came to its end.
+    nobodys: BTreeMap<Argv, Vec<String>>,
 }
 
 impl Runs {
     /// Decides on a probe, and forgets the runs that do not go on.
-    pub(super) fn next(&mut self, role: Role, goes_on: impl Fn(&str) -> bool) -> Next {
-        let own = self.of_this_launch.entry(role).or_default();
-        own.retain(|run| goes_on(run));
-        self.of_earlier_launches.retain(|run| goes_on(run));
-        if own.len() >= MOST {
+    pub(super) fn next(&mut self, role: Role, argv: &Argv, goes_on: impl Fn(&str) -> bool) -> Next {
+        let count = |runs: &mut Vec<String>| {
+            runs.retain(|run| goes_on(run));
+            runs.len()
+        };
+        if self.unanswered.get_mut(&role).map_or(0, |(_, runs)| count(runs)) >= MOST {
             Next::HangsAsTheOthers
-        } else if self.of_earlier_launches.len() >= MOST {
+        } else if self.nobodys.get_mut(argv).map_or(0, count) >= MOST {
             Next::Blind
         } else {
             Next::Start
         }
     }
 
-    pub(super) fn began(&mut self, role: Role, run: String) {
-        self.of_this_launch.entry(role).or_default().push(run);
+    pub(super) fn began(&mut self, role: Role, argv: &Argv, run: String) {
+        let fresh = || (Rc::clone(argv), Vec::new());
+        self.unanswered.entry(role).or_insert_with(fresh).1.push(run);
     }
 
-    /// There is another child: what goes on now was started for an earlier one.
+    /// A program of this probe came to its end: what goes on now is no silence of the child.
+    pub(super) fn answered(&mut self, role: Role) {
+        if let Some((argv, runs)) = self.unanswered.remove(&role) {
+            self.nobodys.entry(argv).or_default().extend(runs);
+        }
+    }
+
+    /// There is another child.
     pub(super) fn restart(&mut self) {
-        let earlier = std::mem::take(&mut self.of_this_launch);
-        self.of_earlier_launches.extend(earlier.into_values().flatten());
+        for role in [Role::Startup, Role::Liveness, Role::Readiness] {
+            self.answered(role);
+        }
     }
 }
 
@@ -58,35 +73,56 @@ impl Runs {
 mod tests {
     use super::*;
 
-    /// Starts programs that do not end, until no more are.
-    fn fill(runs: &mut Runs, role: Role) -> usize {
-        (0..100).take_while(|n| start(runs, role, *n)).count()
+    fn argv(program: &str) -> Argv {
+        [program.to_owned()].into()
     }
 
-    fn start(runs: &mut Runs, role: Role, n: usize) -> bool {
-        let starts = runs.next(role, |_| true) == Next::Start;
+    /// Whether one more is started; it does not end.
+    fn starts(runs: &mut Runs, role: Role, program: &str) -> bool {
+        let starts = runs.next(role, &argv(program), |_| true) == Next::Start;
         if starts {
-            runs.began(role, format!("{role}-{n}"));
+            runs.began(role, &argv(program), format!("{role}"));
         }
         starts
+    }
+
+    /// Starts until no more are.
+    fn fill(runs: &mut Runs, role: Role, program: &str) -> usize {
+        (0..100).take_while(|_| starts(runs, role, program)).count()
     }
 
     #[test]
     fn the_probe_whose_programs_do_not_end_hangs_and_the_others_are_made() {
         let mut runs = Runs::default();
-        assert_eq!(fill(&mut runs, Role::Readiness), MOST);
-        assert_eq!(runs.next(Role::Readiness, |_| true), Next::HangsAsTheOthers);
-        assert_eq!(runs.next(Role::Liveness, |_| true), Next::Start);
+        assert_eq!(fill(&mut runs, Role::Readiness, "df"), MOST);
+        assert_eq!(runs.next(Role::Readiness, &argv("df"), |_| true), Next::HangsAsTheOthers);
+        assert!(starts(&mut runs, Role::Liveness, "curl"));
+        // Also if the child is replaced for another reason.
+        runs.restart();
+        assert!(starts(&mut runs, Role::Liveness, "curl"));
+        assert_eq!(runs.next(Role::Readiness, &argv("df"), |_| true), Next::Blind);
     }
 
     #[test]
     fn what_ends_is_forgotten() {
         let mut runs = Runs::default();
-        fill(&mut runs, Role::Liveness);
-        assert_eq!(runs.next(Role::Liveness, |run| run != "liveness-3"), Next::Start);
+        fill(&mut runs, Role::Liveness, "df");
+        assert_eq!(runs.next(Role::Liveness, &argv("df"), |_| false), Next::Start);
+        fill(&mut runs, Role::Liveness, "df");
         runs.restart();
-        assert_eq!(runs.next(Role::Liveness, |_| false), Next::Start);
-        assert!(runs.of_earlier_launches.is_empty());
+        assert_eq!(runs.next(Role::Liveness, &argv("df"), |_| false), Next::Start);
+    }
+
+    #[test]
+    fn a_child_whose_probes_are_answered_is_not_said_to_hang_for_what_they_left() {
+        let mut runs = Runs::default();
+        let mut answered = 0;
+        while starts(&mut runs, Role::Liveness, "df & curl") {
+            runs.answered(Role::Liveness);
+            answered += 1;
+        }
+        assert_eq!(answered, MOST);
+        assert_eq!(runs.next(Role::Liveness, &argv("df & curl"), |_| true), Next::Blind);
     }
 
     #[test]
@@ -94,11 +130,12 @@ mod tests {
         let mut runs = Runs::default();
         let mut healed = 0;
         // As many as a threshold of three asks for, at every child.
-        while (0..3).all(|n| start(&mut runs, Role::Liveness, n)) {
+        while (0..3).all(|_| starts(&mut runs, Role::Liveness, "df")) {
             runs.restart();
             healed += 1;
         }
-        assert_eq!(healed, 4, "12 programs are more than ten");
-        assert_eq!(runs.next(Role::Liveness, |_| true), Next::Blind);
+        assert_eq!(healed, 4, "9 programs are less than ten");
+        assert_eq!(runs.next(Role::Liveness, &argv("df"), |_| true), Next::Blind);
+        assert_eq!(runs.next(Role::Startup, &argv("df"), |_| true), Next::Blind);
     }
 }

@@ -55,6 +55,7 @@ impl Driver {
     pub(super) fn bury(&mut self) {
         for _ in 0..DEATHS_PER_TURN {
             let Some(dead) = reaper::peek() else {
+                self.registry.settle();
                 self.owe_the_end();
                 return self.pay();
             };

@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use rustix::io::Errno;
 use rustix::process::Signal;
 use tokio::sync::oneshot;
 
 use super::kill::{self, Identified};
+use super::proc;
 use super::reaper::Dead;
 use crate::supervisor::Exit;
 
@@ -19,8 +19,15 @@ pub struct Registry(Rc<RefCell<Beside>>);
 #[derive(Default, Debug)]
 struct Beside {
     waiting: BTreeMap<u32, oneshot::Sender<Exit>>,
-    /// The runs that go on; of those that were given up, what is left although it was killed.
-    runs: BTreeMap<String, Option<BTreeSet<Identified>>>,
+    runs: BTreeMap<String, Run>,
+}
+
+/// A run that goes on.
+#[derive(Default, Debug)]
+struct Run {
+    /// What of it was killed and may be there yet.
+    killed: BTreeSet<Identified>,
+    is_given_up: bool,
 }
 
 impl Registry {
@@ -51,23 +58,42 @@ impl Registry {
 
     /// What has this value of the probe's variable is beside the tree, until the run is over.
     pub(super) fn begin(&self, run: &str) {
-        self.0.borrow_mut().runs.insert(run.to_owned(), None);
+        self.0.borrow_mut().runs.insert(run.to_owned(), Run::default());
     }
 
-    /// Nobody waits for this run any more: it goes on until nothing of what is left is there.
-    pub(super) fn give_up(&self, run: &str, left: BTreeSet<Identified>) {
-        self.0.borrow_mut().runs.insert(run.to_owned(), Some(left));
+    /// This was killed as a part of the run, however it is told later.
+    pub(super) fn killed(&self, run: &str, processes: &[Identified]) {
+        if let Some(run) = self.0.borrow_mut().runs.get_mut(run) {
+            run.killed.extend(processes);
+        }
+    }
+
+    /// Nobody waits for this run any more: it goes on until nothing of what was killed is there.
+    pub(super) fn give_up(&self, run: &str) {
+        if let Some(run) = self.0.borrow_mut().runs.get_mut(run) {
+            run.is_given_up = true;
+        }
         self.settle();
     }
 
-    /// Kills again what is left of the runs that were given up; those of which nothing is are over.
+    /// Kills again what is there yet although it was killed; which runs go on is known then.
     pub fn settle(&self) {
-        self.0.borrow_mut().runs.retain(|_, left| {
-            let Some(left) = left else { return true };
-            // Without the means to look at it, it may be there.
-            left.retain(|process| kill::exactly(*process, Signal::KILL) != Err(Errno::SRCH));
-            !left.is_empty()
+        self.0.borrow_mut().runs.retain(|_, run| {
+            run.killed.retain(|process| {
+                // What is there all the same is looked at next.
+                kill::exactly(*process, Signal::KILL).ok();
+                // Without the means to look, it may be alive.
+                proc::look_at(process.pid).map_or(true, |found| {
+                    found.is_some_and(|stat| stat.is_alive() && Identified::from(&stat) == *process)
+                })
+            });
+            !run.is_given_up || !run.killed.is_empty()
         });
+    }
+
+    /// Whether it is a part of a run that goes on, and was killed.
+    pub(super) fn has_killed(&self, process: Identified) -> bool {
+        self.0.borrow().runs.values().any(|run| run.killed.contains(&process))
     }
 
     /// Whether the run with this value of the probe's variable goes on.

@@ -37,8 +37,8 @@ pub enum Ran {
 }
 
 /// Runs a program for at most `timeout`. Then neither it nor anything that it started is alive,
-/// except what SIGKILL does not end, and a descendant that gave up group, parents and environment:
-/// that falls to the tree.
+/// except what SIGKILL does not end, and a descendant that gave up group, parents and environment
+/// before: that falls to the tree.
 ///
 /// Dropped before, it kills all of that at once.
 pub async fn run(
@@ -123,19 +123,22 @@ impl Run {
             self.has_ended = tokio::time::timeout(KILL_GRACE, &mut self.end).await.is_ok();
         }
         for _ in 0..KILL_ROUNDS {
-            if !kill_each(&self.remains()) {
+            let remains = self.remains();
+            self.registry.killed(&self.id, &remains);
+            if !kill_each(&remains) {
                 break;
             }
             tokio::time::sleep(KILL_PAUSE).await;
         }
     }
 
-    /// Kills until no new process appears; all that did.
-    fn kill(&self) -> BTreeSet<Identified> {
+    /// Kills until no new process appears.
+    fn kill(&self) {
         let mut reached = BTreeSet::new();
         for _ in 0..KILL_ROUNDS {
             let mut fresh = self.remains();
             fresh.retain(|process| reached.insert(*process));
+            self.registry.killed(&self.id, &fresh);
             if !kill_each(&fresh) {
                 break;
             }
@@ -144,7 +147,6 @@ impl Run {
         if self.main_is_ours() {
             kill::group(self.main, Signal::KILL).ok();
         }
-        reached
     }
 
     fn remains(&self) -> Vec<Identified> {
@@ -163,8 +165,9 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
+        self.kill();
         // What cannot die must not pass for a part of the tree, which would never be gone.
-        self.registry.give_up(&self.id, self.kill());
+        self.registry.give_up(&self.id);
     }
 }
 

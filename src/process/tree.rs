@@ -276,7 +276,10 @@ impl Tree {
         }
         self.ids.forget_stale(&world);
         let members = world.select(|stat| {
-            if stat.pid == world.own || self.beside.holds(stat.pid) {
+            if stat.pid == world.own
+                || self.beside.holds(stat.pid)
+                || self.beside.has_killed(Identified::from(stat))
+            {
                 return Some(false);
             }
             self.is_member_itself(stat, &world, &inside).then_some(true)

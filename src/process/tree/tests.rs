@@ -301,7 +301,7 @@ fn what_a_probe_left_behind_falls_to_the_tree_once_its_run_is_over() {
         registry.begin(&run);
         let is_member = |tree: &mut Tree| pids(tree).contains(&left.0.pid);
         assert!(!is_member(&mut tree), "{orphans:?}");
-        registry.give_up(&run, BTreeSet::new());
+        registry.give_up(&run);
         assert!(is_member(&mut tree), "{orphans:?}");
     }
 }

@@ -232,8 +232,8 @@ fn an_exec_probe_that_hangs_heals_and_leaves_no_process() {
 #[test]
 fn an_exec_probe_that_cannot_be_killed_counts_as_one_that_hangs() {
     let mut recoveries = Vec::new();
-    // Itself, or what it has started: that falls to us when the rest has died.
-    for run in ["sh -c", "exec sh -c"] {
+    // Itself, or what it has started: that falls to us when the rest has died, and may have no mark.
+    for run in ["exec sh -c", "sh -c", "env -i sh -c"] {
         let world = World::new();
         // What is in it dies, once thawed, before the world looks for who has been left.
         let Some(cgroup) = Cgroup::new("freezer") else { return };
@@ -269,7 +269,7 @@ fn an_exec_probe_that_cannot_be_killed_counts_as_one_that_hangs() {
                    disk did not answer",
         outcome: "`timeout`, healed at the threshold; it is reaped once it can die",
     };
-    row.recovered_after(this_test!(), recoveries.into_iter().max().expect("two"));
+    row.recovered_after(this_test!(), recoveries.into_iter().max().expect("three"));
 }
 
 #[test]
@@ -309,6 +309,37 @@ fn exec_probes_that_cannot_be_killed_become_no_more_than_ten() {
                   child, the next one's probes are inconclusive until they can die",
     };
     row.recovered_after(this_test!(), took);
+}
+
+#[test]
+fn exec_probes_that_answer_are_believed_whatever_they_leave() {
+    let world = World::new();
+    let Some(cgroup) = Cgroup::new("freezer") else { return };
+    let sick = world.at("sick");
+    let stuck = format!("sh -c 'echo $$ > {}; exec sleep 4716'", cgroup.file("cgroup.procs"));
+    let probe = world.write("probe.sh", &format!("[ ! -e {sick} ] || {stuck} & sleep 0.1"));
+    let config =
+        Config::script("exec sleep 1000").probing(&format!("exec = [\"/bin/sh\", \"{probe}\"]"));
+    let rekindle = world.run(&config);
+    rekindle.wait_state("healthy");
+    cgroup.set("freezer.state", "FROZEN");
+
+    world.write("sick", "");
+
+    rekindle.wait_said(&["blind: the liveness probe", "no_resources"]);
+    assert_eq!(cgroup.get("cgroup.procs").lines().count(), 10, "{}", rekindle.story());
+    fs::remove_file(&sick).expect("it is there");
+    cgroup.set("freezer.state", "THAWED");
+    rekindle.wait_said(&["the liveness probe can tell again"]);
+    assert_eq!(rekindle.all_restarts(), 0, "{}", rekindle.story());
+    rekindle.wait("they have ended", || world.processes_like("sleep 4716").is_empty());
+    let row = Fault {
+        part: Part::Probes,
+        fault: "exec probes pass, and leave what SIGKILL does not end",
+        injected: "what their program has started beside it is in a frozen cgroup, version 1",
+        outcome: "no restart: with ten of them probes are inconclusive, until they can die",
+    };
+    row.did_no_harm(this_test!());
 }
 
 #[test]
