@@ -35,7 +35,8 @@ fn a_panic_in_the_loop_kills_the_tree_and_ends_with_1() {
         .with(&format!("boot_hook = {:?}", world.script("hook", &hook_with_helper(&grandchild))));
     let mut rekindle = run_with(&world, &config, "panic", "loop");
     let child = served_by(&rekindle, port);
-    let helper = world.number("grandchild").expect("the hook's helper");
+    rekindle.wait("the hook's helper runs", || world.number("grandchild").is_some());
+    let helper = world.number("grandchild").expect("its pid");
 
     world.write("strike", "");
 
