@@ -201,12 +201,10 @@ fn grown_by(waits: bool, timeout: &str) -> Vec<(&'static str, u64)> {
 #[test]
 fn an_exec_probe_that_hangs_heals_and_leaves_no_process() {
     let world = World::new();
-    let sick = world.at("sick");
-    let probe = world.write(
-        "probe.sh",
-        &format!("[ -e {sick} ] || exit 0; sleep 4712 & setsid sleep 4712 & sleep 4712"),
-    );
-    let config = Config::script(&format!("rm -f {sick}; exec sleep 1000"))
+    let is_well = is_well(&world);
+    let probe =
+        world.write("probe.sh", &format!("{is_well}; sleep 4712 & setsid sleep 4712 & sleep 4712"));
+    let config = cured_by_a_restart(&world)
         .probing(&format!("exec = [\"/bin/sh\", \"{probe}\"]"))
         .with("probe.liveness.timeout = \"300ms\"");
     let rekindle = world.run(&config);
@@ -237,11 +235,10 @@ fn an_exec_probe_that_cannot_be_killed_counts_as_one_that_hangs() {
         let world = World::new();
         // What is in it dies, once thawed, before the world looks for who has been left.
         let Some(cgroup) = Cgroup::new("freezer") else { return };
-        let sick = world.at("sick");
         let stuck = format!("echo $$ > {}; sleep 4714", cgroup.file("cgroup.procs"));
-        let script = format!("[ -e {sick} ] || exit 0; {run} '{stuck}'; exit 1");
+        let script = format!("{}; {run} '{stuck}'; exit 1", is_well(&world));
         let probe = world.write("probe.sh", &script);
-        let config = Config::script(&format!("rm -f {sick}; exec sleep 1000"))
+        let config = cured_by_a_restart(&world)
             .probing(&format!("exec = [\"/bin/sh\", \"{probe}\"]"))
             .with("probe.liveness.timeout = \"300ms\"");
         let rekindle = world.run(&config);
@@ -432,6 +429,18 @@ fn bitten(bite: &str, result: &str, keys: &str) -> Duration {
     assert!(verdict < VERDICT + machine.worst_allowance(), "{bite}: {verdict:?}, {machine:?}");
     healed(&rekindle, result);
     watch.elapsed()
+}
+
+/// A child that is sick while there is a file `sick`, which it removes before it is up.
+fn cured_by_a_restart(world: &World) -> Config {
+    let (sick, up) = (world.at("sick"), world.at("up"));
+    Config::script(&format!("rm -f {sick}; echo > {up}; exec sleep 1000"))
+}
+
+/// A probe's script for that child goes on only if the child is sick.
+fn is_well(world: &World) -> String {
+    let (sick, up) = (world.at("sick"), world.at("up"));
+    format!("[ -e {up} ] || exit 1; [ -e {sick} ] || exit 0")
 }
 
 fn healed(rekindle: &Rekindle<'_>, result: &str) {
