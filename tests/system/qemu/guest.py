@@ -181,7 +181,8 @@ class Guest:
     def boot(self):
         """Waits until the guest obeys."""
         self.orders = self.connect("orders")
-        self.answer(BOOT_TIMEOUT, "the guest has booted")
+        # A terminal says back what it is told until it is raw.
+        self.answer(BOOT_TIMEOUT, "the guest has booted", nudge_every=BOOT_TIMEOUT)
 
     def ask(self, order, fails=False):
         """Has the guest run a line of shell; what it printed. `fails`: its exit code may be bad."""
@@ -197,7 +198,7 @@ class Guest:
         check(fails or code == "0", f"in the guest, `{order}` ended with {code}: {text}")
         return text
 
-    def answer(self, seconds, what):
+    def answer(self, seconds, what, nudge_every=NUDGE_EVERY):
         """What comes from the guest up to its next end mark, and what stands in the mark."""
         said, end = b"", time.monotonic() + seconds
         while True:
@@ -206,7 +207,7 @@ class Guest:
                 return said[:mark.start()].decode(errors="replace"), mark[1].decode()
             left = end - time.monotonic()
             check(left > 0, f"no answer within {seconds} s: {what}; got {said[-500:]}")
-            self.orders.settimeout(min(left, NUDGE_EVERY))
+            self.orders.settimeout(min(left, nudge_every))
             try:
                 more = self.orders.recv(65536)
             except TimeoutError:
