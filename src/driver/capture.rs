@@ -22,7 +22,7 @@ use super::launcher::pipe;
 use crate::clock::Clock;
 use crate::config::Command;
 use crate::incident::Capture;
-use crate::process::{Launchable, Sink};
+use crate::process::Sink;
 use crate::supervisor::{Incarnation, Moment};
 
 /// So much of the end of what it writes is kept. A pipe holds no more.
@@ -120,13 +120,8 @@ async fn look(
     ends: [OwnedFd; 2],
     output: &Output,
 ) -> String {
-    let program = match aside.program(&command.argv, [("REKINDLE_PID", pid.to_string())]) {
-        Ok(program) => program,
-        Err(why) => return why,
-    };
-    let [stdout, stderr] = ends.map(Sink::To);
-    let program = Launchable { stdout, stderr, ..program };
-    let mut run = pin!(aside.run(program, command.timeout));
+    let variables = [("REKINDLE_PID", pid.to_string())];
+    let mut run = pin!(aside.run(command, variables, ends.map(Sink::To)));
     let mut read = pin!(output.read_all());
     tokio::select! {
         result = &mut run => {

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::aside::Aside;
 use crate::config::Command;
 use crate::incident::Incident;
+use crate::process::Sink;
 use crate::report::{Announcing, Note, Teller};
 
 /// So many runs wait. For more, the command is too slow.
@@ -63,10 +64,7 @@ async fn run_each(
     teller: Teller,
 ) {
     while let Some(incident) = incidents.recv().await {
-        let how = match aside.program(&command.argv, variables(&incident)) {
-            Ok(program) => aside.run(program, command.timeout).await,
-            Err(why) => why,
-        };
+        let how = aside.run(&command, variables(&incident), [Sink::Null, Sink::Null]).await;
         if how != "code 0" {
             teller.note(&Note::Announcing(Announcing::CommandFailed { how }));
         }

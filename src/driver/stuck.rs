@@ -1,4 +1,4 @@
-//! Whether one more program for an `exec` probe is to be started while earlier ones do not end.
+//! Whether one more program is to be started beside the child while earlier ones do not end.
 //!
 //! Where a disk does not answer, SIGKILL ends nobody. Whose fault that is shows when the child is
 //! gone: what it kept waiting ends with it, and what does not was not its doing.
@@ -15,6 +15,21 @@ pub(super) const MOST: usize = 10;
 /// A program and its arguments.
 pub(super) type Argv = Rc<[String]>;
 
+/// The runs that go on, by program.
+#[derive(Default)]
+pub(super) struct ByProgram(BTreeMap<Argv, Vec<String>>);
+
+impl ByProgram {
+    /// Whether [`MOST`] runs of a program go on. Forgets those that do not.
+    pub(super) fn has_most(&mut self, argv: &Argv, goes_on: impl Fn(&str) -> bool) -> bool {
+        self.0.get_mut(argv).map_or(0, |runs| count(runs, goes_on)) >= MOST
+    }
+
+    pub(super) fn add(&mut self, argv: Argv, runs: impl IntoIterator<Item = String>) {
+        self.0.entry(argv).or_default().extend(runs);
+    }
+}
+
 /// What is to be done for the next probe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Next {
@@ -25,24 +40,21 @@ pub(super) enum Next {
     Blind,
 }
 
-/// The runs that were started, as far as they go on.
+/// The runs that were started for probes, as far as they go on.
 #[derive(Default)]
 pub(super) struct Runs {
     unanswered: BTreeMap<Role, (Argv, Vec<String>)>,
     /// Of children that are gone, or begun before a program of the same probe came to its end.
-    nobodys: BTreeMap<Argv, Vec<String>>,
+    nobodys: ByProgram,
 }
 
 impl Runs {
     /// Decides on a probe, and forgets the runs that do not go on.
     pub(super) fn next(&mut self, role: Role, argv: &Argv, goes_on: impl Fn(&str) -> bool) -> Next {
-        let count = |runs: &mut Vec<String>| {
-            runs.retain(|run| goes_on(run));
-            runs.len()
-        };
-        if self.unanswered.get_mut(&role).map_or(0, |(_, runs)| count(runs)) >= MOST {
+        let unanswered = self.unanswered.get_mut(&role);
+        if unanswered.map_or(0, |(_, runs)| count(runs, &goes_on)) >= MOST {
             Next::HangsAsTheOthers
-        } else if self.nobodys.get_mut(argv).map_or(0, count) >= MOST {
+        } else if self.nobodys.has_most(argv, goes_on) {
             Next::Blind
         } else {
             Next::Start
@@ -57,7 +69,7 @@ impl Runs {
     /// A program of this probe came to its end: what goes on now is no silence of the child.
     pub(super) fn answered(&mut self, role: Role) {
         if let Some((argv, runs)) = self.unanswered.remove(&role) {
-            self.nobodys.entry(argv).or_default().extend(runs);
+            self.nobodys.add(argv, runs);
         }
     }
 
@@ -67,6 +79,12 @@ impl Runs {
             self.answered(role);
         }
     }
+}
+
+/// How many of these go on; the others are forgotten.
+fn count(runs: &mut Vec<String>, goes_on: impl Fn(&str) -> bool) -> usize {
+    runs.retain(|run| goes_on(run));
+    runs.len()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::kill::{self, Identified};
 use super::proc;
 use super::reaper::Dead;
+use super::world;
 use crate::supervisor::Exit;
 
 /// Who waits for which process; shared by the driver, the trees and the runs.
@@ -20,11 +21,15 @@ pub struct Registry(Rc<RefCell<Beside>>);
 struct Beside {
     waiting: BTreeMap<u32, oneshot::Sender<Exit>>,
     runs: BTreeMap<String, Run>,
+    /// The tree's main process.
+    main: Option<u32>,
 }
 
 /// A run that goes on.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 struct Run {
+    /// Its first process, which leads its group.
+    leader: u32,
     /// What of it was killed and may be there yet.
     killed: BTreeSet<Identified>,
     is_given_up: bool,
@@ -37,6 +42,7 @@ impl Registry {
     /// group's id.
     pub fn claim(&self, dead: Dead) -> bool {
         let Some(waiting) = self.0.borrow_mut().waiting.remove(&dead.pid) else { return false };
+        self.killed_by_group(dead.pid);
         // ESRCH: nothing is left of it.
         kill::group(dead.pid, Signal::KILL).ok();
         // Whoever waited may have given up.
@@ -57,8 +63,18 @@ impl Registry {
     }
 
     /// What has this value of the probe's variable is beside the tree, until the run is over.
-    pub(super) fn begin(&self, run: &str) {
-        self.0.borrow_mut().runs.insert(run.to_owned(), Run::default());
+    pub(super) fn begin(&self, run: &str, leader: u32) {
+        let fresh = Run { leader, killed: BTreeSet::new(), is_given_up: false };
+        self.0.borrow_mut().runs.insert(run.to_owned(), fresh);
+    }
+
+    /// The group of a run's first process is about to be killed. Nothing else may tell that its
+    /// members are a part of the run, and what cannot die must not pass for a part of the tree.
+    fn killed_by_group(&self, leader: u32) {
+        let members = world::left(|stat| stat.group == leader);
+        if let Some(run) = self.0.borrow_mut().runs.values_mut().find(|run| run.leader == leader) {
+            run.killed.extend(members);
+        }
     }
 
     /// This was killed as a part of the run, however it is told later.
@@ -93,7 +109,24 @@ impl Registry {
 
     /// Whether it is a part of a run that goes on, and was killed.
     pub(super) fn has_killed(&self, process: Identified) -> bool {
-        self.0.borrow().runs.values().any(|run| run.killed.contains(&process))
+        self.killed_for(process).is_some()
+    }
+
+    /// The run that goes on and for which it was killed.
+    pub(super) fn killed_for(&self, process: Identified) -> Option<String> {
+        let beside = self.0.borrow();
+        let (id, _) = beside.runs.iter().find(|(_, run)| run.killed.contains(&process))?;
+        Some(id.clone())
+    }
+
+    /// This is the tree's main process from now on.
+    pub(super) fn set_main(&self, main: Option<u32>) {
+        self.0.borrow_mut().main = main;
+    }
+
+    /// Whether it is the tree's main process.
+    pub(super) fn is_main(&self, pid: u32) -> bool {
+        self.0.borrow().main == Some(pid)
     }
 
     /// Whether the run with this value of the probe's variable goes on.

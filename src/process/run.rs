@@ -11,7 +11,8 @@ use rustix::process::Signal;
 use tokio::sync::oneshot::Receiver;
 
 use super::kill::{self, Identified};
-use super::world::World;
+use super::proc::Stat;
+use super::world;
 use super::{Launchable, MARK_VARIABLE, Mark, Registry, SpawnError, proc, spawn};
 use crate::supervisor::Exit;
 
@@ -44,10 +45,10 @@ pub enum Ran {
 pub async fn run(
     launchable: Launchable,
     timeout: Duration,
-    mark: &Mark,
+    id: String,
     registry: &Registry,
 ) -> Ran {
-    match Run::start(launchable, new_id(mark), registry) {
+    match Run::start(launchable, id, registry) {
         Ok(mut run) => {
             let ran = run.wait(timeout).await;
             run.clean_up().await;
@@ -65,9 +66,9 @@ pub fn new_id(mark: &Mark) -> String {
 
 /// Ends whatever the runs of this mark's service have left, and waits up to a second for that.
 pub async fn clear(mark: &Mark) {
-    let is_left = |pid| proc::variable(pid, PROBE_VARIABLE).is_some_and(|run| mark.has_run(&run));
+    let is_left = |stat: &Stat| run_of(stat.pid).is_some_and(|run| mark.has_run(&run));
     let cleared = async {
-        while kill_each(&remains(is_left)) {
+        while kill_each(&world::left(is_left)) {
             tokio::time::sleep(KILL_PAUSE).await;
         }
     };
@@ -99,7 +100,7 @@ impl Run {
         launchable.env.insert(PROBE_VARIABLE.into(), id.clone().into());
         let main = spawn(launchable)?.pid;
         let end = registry.expect(main);
-        registry.begin(&id);
+        registry.begin(&id, main);
         Ok(Self { main, end, has_ended: false, id, registry: registry.clone() })
     }
 
@@ -151,9 +152,14 @@ impl Run {
 
     fn remains(&self) -> Vec<Identified> {
         let main = self.main_is_ours().then_some(self.main);
-        remains(|pid| {
-            Some(pid) == main
-                || proc::variable(pid, PROBE_VARIABLE).is_some_and(|run| run == self.id.as_bytes())
+        world::left(|stat| {
+            if let Some(run) = self.registry.killed_for(Identified::from(stat)) {
+                return run == self.id;
+            }
+            [stat.pid, stat.group].map(Some).contains(&main)
+                // Whoever reads the environment of one that hangs as it maps a file hangs, too.
+                || !self.registry.is_main(stat.pid)
+                    && run_of(stat.pid).is_some_and(|run| run == self.id.as_bytes())
         })
     }
 
@@ -171,32 +177,9 @@ impl Drop for Run {
     }
 }
 
-/// The living processes for which `is_left` says yes, and what descends from them.
-///
-/// As a subreaper we are the parent of the first of them, so that one look at our own children
-/// mostly shows that there are none; the kernel may not list them, though.
-fn remains(is_left: impl Fn(u32) -> bool) -> Vec<Identified> {
-    let children = proc::children(std::process::id());
-    let first = children.map(|mut children| {
-        children.retain(|pid| is_left(*pid));
-        children
-    });
-    if first.as_ref().is_some_and(Vec::is_empty) {
-        return Vec::new();
-    }
-    // What cannot be looked at now falls to the tree.
-    let Ok(world) = World::look_below([]) else { return Vec::new() };
-    let remains = world.select(|stat| {
-        if stat.pid == world.own {
-            return Some(false);
-        }
-        let is_first = match &first {
-            Some(first) => first.contains(&stat.pid),
-            None => is_left(stat.pid),
-        };
-        is_first.then_some(true)
-    });
-    remains.iter().map(Identified::from).collect()
+/// The run that a process says it is a part of.
+fn run_of(pid: u32) -> Option<Vec<u8>> {
+    proc::variable(pid, PROBE_VARIABLE)
 }
 
 /// Whether there was anything to kill.
@@ -250,7 +233,7 @@ mod tests {
                 }
             };
             tokio::select! {
-                ran = run(launchable, timeout, &mark, &registry) => Some(ran),
+                ran = run(launchable, timeout, new_id(&mark), &registry) => Some(ran),
                 () = lost => None,
                 () = reaping => unreachable!(),
             }

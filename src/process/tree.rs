@@ -94,6 +94,7 @@ impl Tree {
     /// Takes a process that was just started as the main one. What an earlier one left stays.
     pub fn launched(&mut self, process: Process) {
         self.main = Some(process);
+        self.beside.set_main(Some(process.pid));
         self.waits.look_again();
         self.ids.remember(process.pid, Some(process.start_time));
     }
@@ -109,6 +110,7 @@ impl Tree {
     pub fn reap_main(&mut self, pid: u32) {
         if self.main.is_some_and(|main| main.pid == pid) {
             self.main = None;
+            self.beside.set_main(None);
         }
         self.members.remove(&pid);
         reaper::reap(pid);

@@ -87,6 +87,35 @@ impl World {
     }
 }
 
+/// The living descendants of ours for which `is_left` says yes, and what descends from them.
+///
+/// As a subreaper we are the parent of the first of them, so that one look at our own children
+/// mostly shows that there are none; the kernel may not list them, though.
+pub(super) fn left(is_left: impl Fn(&Stat) -> bool) -> Vec<Identified> {
+    let children = proc::children(std::process::id());
+    let first = children.map(|mut children| {
+        children
+            .retain(|pid| proc::stat(*pid).is_some_and(|stat| stat.is_alive() && is_left(&stat)));
+        children
+    });
+    if first.as_ref().is_some_and(Vec::is_empty) {
+        return Vec::new();
+    }
+    // What cannot be looked at now falls to the tree.
+    let Ok(world) = World::look_below([]) else { return Vec::new() };
+    let left = world.select(|stat| {
+        if stat.pid == world.own {
+            return Some(false);
+        }
+        let is_first = match &first {
+            Some(first) => first.contains(&stat.pid),
+            None => is_left(stat),
+        };
+        is_first.then_some(true)
+    });
+    left.iter().map(Identified::from).collect()
+}
+
 /// Us, `others`, and whatever descends from us or them. `None` if the kernel does not list children,
 /// or more than `most` of its lists would have to be read: there is one for each thread.
 ///

@@ -60,7 +60,7 @@ impl fmt::Display for Announcing {
             }
             Self::WorksAgain => f.write_str("the webhook has been told"),
             Self::Refused { id, why } => write!(f, "the webhook is not told of {id}: {why}"),
-            Self::CommandFailed { how } => write!(f, "the notify command ended with {how}"),
+            Self::CommandFailed { how } => write!(f, "the notify command failed: {how}"),
             Self::CommandTooSlow { id } => {
                 write!(f, "the notify command is too slow: it is not run for {id}")
             }
@@ -91,7 +91,7 @@ mod tests {
         WARN  the webhook cannot be told, tried again in 1.2 s and on: connection refused
         INFO  the webhook has been told
         WARN  the webhook is not told of 20261126T200324Z-3f2a: status 404 Not Found
-        WARN  the notify command ended with code 3
+        WARN  the notify command failed: code 3
         WARN  the notify command is too slow: it is not run for 20261126T200324Z-3f2a
         "#);
     }

@@ -146,7 +146,7 @@ fn a_command_that_hangs_is_ended_and_holds_up_nobody() {
 
     rekindle.wait_restarts("signal", 1);
     settled(&rekindle);
-    rekindle.wait_said(&["the notify command ended with timeout"]);
+    rekindle.wait_said(&["the notify command failed: timeout"]);
     rekindle.wait("it has left nothing", || world.processes_like("sleep 1000").is_empty());
 }
 

@@ -298,7 +298,7 @@ fn what_a_probe_left_behind_falls_to_the_tree_once_its_run_is_over() {
         let mut left = sh("exec sleep 60");
         left.env.insert(PROBE_VARIABLE.into(), run.clone().into());
         let left = Started::new(left);
-        registry.begin(&run);
+        registry.begin(&run, u32::MAX);
         let is_member = |tree: &mut Tree| pids(tree).contains(&left.0.pid);
         assert!(!is_member(&mut tree), "{orphans:?}");
         registry.give_up(&run);

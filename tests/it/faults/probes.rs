@@ -10,6 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
+use rustix::process::Signal;
 
 use crate::support::cgroup::Cgroup;
 use crate::support::http::free_port;
@@ -230,14 +231,15 @@ fn an_exec_probe_that_hangs_heals_and_leaves_no_process() {
 #[test]
 fn an_exec_probe_that_cannot_be_killed_counts_as_one_that_hangs() {
     let mut recoveries = Vec::new();
-    // Itself, or what it has started: that falls to us when the rest has died, and may have no mark.
-    for run in ["exec sh -c", "sh -c", "env -i sh -c"] {
+    // Itself, or what it has started: that falls to us when the rest has died, or before, and may
+    // have no mark.
+    for run in ["exec STUCK", "STUCK", "env -i STUCK", "(env -i STUCK &); sleep 4714"] {
         let world = World::new();
         // What is in it dies, once thawed, before the world looks for who has been left.
         let Some(cgroup) = Cgroup::new("freezer") else { return };
-        let stuck = format!("echo $$ > {}; sleep 4714", cgroup.file("cgroup.procs"));
-        let script = format!("{}; {run} '{stuck}'; exit 1", is_well(&world));
-        let probe = world.write("probe.sh", &script);
+        let stuck = format!("sh -c 'echo $$ > {}; sleep 4714'", cgroup.file("cgroup.procs"));
+        let run = run.replace("STUCK", &stuck);
+        let probe = world.write("probe.sh", &format!("{}; {run}; exit 1", is_well(&world)));
         let config = cured_by_a_restart(&world)
             .probing(&format!("exec = [\"/bin/sh\", \"{probe}\"]"))
             .with("probe.liveness.timeout = \"300ms\"");
@@ -266,7 +268,7 @@ fn an_exec_probe_that_cannot_be_killed_counts_as_one_that_hangs() {
                    disk did not answer",
         outcome: "`timeout`, healed at the threshold; it is reaped once it can die",
     };
-    row.recovered_after(this_test!(), recoveries.into_iter().max().expect("three"));
+    row.recovered_after(this_test!(), recoveries.into_iter().max().expect("four"));
 }
 
 #[test]
@@ -310,31 +312,73 @@ fn exec_probes_that_cannot_be_killed_become_no_more_than_ten() {
 
 #[test]
 fn exec_probes_that_answer_are_believed_whatever_they_leave() {
-    let world = World::new();
-    let Some(cgroup) = Cgroup::new("freezer") else { return };
-    let sick = world.at("sick");
-    let stuck = format!("sh -c 'echo $$ > {}; exec sleep 4716'", cgroup.file("cgroup.procs"));
-    let probe = world.write("probe.sh", &format!("[ ! -e {sick} ] || {stuck} & sleep 0.1"));
-    let config =
-        Config::script("exec sleep 1000").probing(&format!("exec = [\"/bin/sh\", \"{probe}\"]"));
-    let rekindle = world.run(&config);
-    rekindle.wait_state("healthy");
-    cgroup.set("freezer.state", "FROZEN");
+    // Without an environment it is told only by its group, and only until the program is reaped.
+    for marked in ["", "env -i"] {
+        let world = World::new();
+        let Some(cgroup) = Cgroup::new("freezer") else { return };
+        let sick = world.at("sick");
+        let procs = cgroup.file("cgroup.procs");
+        let stuck = format!("{marked} sh -c 'echo $$ > {procs}; exec sleep 4716'");
+        let probe = world.write("probe.sh", &format!("[ ! -e {sick} ] || {stuck} & sleep 0.1"));
+        let config = Config::script("exec sleep 1000")
+            .probing(&format!("exec = [\"/bin/sh\", \"{probe}\"]"));
+        let rekindle = world.run(&config);
+        rekindle.wait_state("healthy");
+        cgroup.set("freezer.state", "FROZEN");
 
-    world.write("sick", "");
+        world.write("sick", "");
 
-    rekindle.wait_said(&["blind: the liveness probe", "no_resources"]);
-    assert_eq!(cgroup.get("cgroup.procs").lines().count(), 10, "{}", rekindle.story());
-    fs::remove_file(&sick).expect("it is there");
-    cgroup.set("freezer.state", "THAWED");
-    rekindle.wait_said(&["the liveness probe can tell again"]);
-    assert_eq!(rekindle.all_restarts(), 0, "{}", rekindle.story());
-    rekindle.wait("they have ended", || world.processes_like("sleep 4716").is_empty());
+        rekindle.wait_said(&["blind: the liveness probe", "no_resources"]);
+        assert_eq!(cgroup.get("cgroup.procs").lines().count(), 10, "{}", rekindle.story());
+        fs::remove_file(&sick).expect("it is there");
+        cgroup.set("freezer.state", "THAWED");
+        rekindle.wait_said(&["the liveness probe can tell again"]);
+        assert_eq!(rekindle.all_restarts(), 0, "{}", rekindle.story());
+        rekindle.wait("they have ended", || world.processes_like("sleep 4716").is_empty());
+    }
     let row = Fault {
         part: Part::Probes,
         fault: "exec probes pass, and leave what SIGKILL does not end",
         injected: "what their program has started beside it is in a frozen cgroup, version 1",
         outcome: "no restart: with ten of them probes are inconclusive, until they can die",
+    };
+    row.did_no_harm(this_test!());
+}
+
+#[test]
+fn notify_commands_that_cannot_be_killed_become_no_more_than_ten() {
+    let world = World::new();
+    let Some(cgroup) = Cgroup::new("freezer") else { return };
+    let (told, procs) = (world.at("told"), cgroup.file("cgroup.procs"));
+    let tell = world.write("tell.sh", &format!("echo $$ > {procs}; echo >> {told}"));
+    let config = Config::script("exec sleep 1000")
+        .notify(&format!("exec = [\"/bin/sh\", \"{tell}\"]\nexec_timeout = \"100ms\""));
+    let rekindle = world.run(&config);
+    let crash = |restarts: u64| {
+        rekindle.wait_state("healthy");
+        let child = processes::children(rekindle.pid())
+            .into_iter()
+            .find(|pid| rekindle.status()["services"][0]["pid"] == *pid);
+        processes::send(child.expect("it lives"), Signal::KILL);
+        rekindle.wait_restarts("signal", restarts);
+    };
+    cgroup.set("freezer.state", "FROZEN");
+
+    // Each is an incident, of which it is told when it begins and when it is over.
+    (1..=6).for_each(crash);
+
+    rekindle.wait_said(&["the notify command failed: not run: 10 of its programs"]);
+    assert_eq!(cgroup.get("cgroup.procs").lines().count(), 10, "{}", rekindle.story());
+    cgroup.set("freezer.state", "THAWED");
+    rekindle.wait("only the child is left", || processes::children(rekindle.pid()).len() == 1);
+    crash(7);
+    rekindle.wait("it is told again", || world.lines("told").len() == 2);
+    let row = Fault {
+        part: Part::Probes,
+        fault: "notify commands hang one after the other, and SIGKILL does not end them",
+        injected: "they are in a frozen cgroup, version 1",
+        outcome: "healed as ever, with ten programs at most; as soon as they can die, it is told \
+                  again",
     };
     row.did_no_harm(this_test!());
 }
@@ -356,7 +400,7 @@ fn an_exec_probe_in_flight_leaves_no_process_when_it_is_given_up() {
     rekindle.wait("the probe has started a process", || world.lines("detached").len() == 1);
     let watch = Stopwatch::start();
     for child in world.processes_like("sleep 1000") {
-        processes::send(child, rustix::process::Signal::KILL);
+        processes::send(child, Signal::KILL);
     }
     rekindle.wait("the next child is probed", || world.lines("detached").len() == 2);
     let took = watch.elapsed();
