@@ -209,7 +209,7 @@ impl Probers {
             // An error says that it was cancelled, as it should be.
             task.await.ok();
         }
-        run::clear(&self.mark).await;
+        run::clear(&self.mark, &self.registry).await;
     }
 
     /// Makes one probe; its answer comes by the channel.

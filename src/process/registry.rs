@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use tokio::sync::oneshot;
 
 use super::kill::{self, Identified};
-use super::proc;
+use super::proc::{self, Stat};
 use super::reaper::Dead;
 use super::world;
 use crate::supervisor::Exit;
@@ -19,7 +19,6 @@ pub struct Registry(Rc<RefCell<Beside>>);
 
 #[derive(Default, Debug)]
 struct Beside {
-    waiting: BTreeMap<u32, oneshot::Sender<Exit>>,
     runs: BTreeMap<String, Run>,
     /// The tree's main process.
     main: Option<u32>,
@@ -28,11 +27,20 @@ struct Beside {
 /// A run that goes on.
 #[derive(Debug)]
 struct Run {
-    /// Its first process, which leads its group.
-    leader: u32,
+    /// Its first process, which leads its group, until that is reaped, and who waits for its end.
+    leader: Option<(u32, oneshot::Sender<Exit>)>,
     /// What of it was killed and may be there yet.
     killed: BTreeSet<Identified>,
     is_given_up: bool,
+}
+
+/// Whose a process is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Whose {
+    /// A part of this run.
+    Run(String),
+    /// The tree's.
+    Tree,
 }
 
 impl Registry {
@@ -41,40 +49,34 @@ impl Registry {
     /// Whether anybody waited. To be called before the process is reaped: its zombie holds the
     /// group's id.
     pub fn claim(&self, dead: Dead) -> bool {
-        let Some(waiting) = self.0.borrow_mut().waiting.remove(&dead.pid) else { return false };
-        self.killed_by_group(dead.pid);
+        let mut beside = self.0.borrow_mut();
+        let Some(run) = beside.runs.values_mut().find(|run| run.is_led_by(dead.pid)) else {
+            return false;
+        };
+        // Some are told by their group alone, and by nothing once that is gone.
+        run.killed.extend(world::left(|stat| stat.group == dead.pid));
         // ESRCH: nothing is left of it.
         kill::group(dead.pid, Signal::KILL).ok();
-        // Whoever waited may have given up.
-        waiting.send(dead.exit).ok();
+        if let Some((_, waiting)) = run.leader.take() {
+            // Whoever waited may have given up.
+            waiting.send(dead.exit).ok();
+        }
         true
     }
 
     /// Whether this child of ours is beside the tree.
     pub fn holds(&self, pid: u32) -> bool {
-        self.0.borrow().waiting.contains_key(&pid)
+        self.0.borrow().runs.values().any(|run| run.is_led_by(pid))
     }
 
-    /// Registers a process that was just started, before anybody can have peeked for it.
-    pub(super) fn expect(&self, pid: u32) -> oneshot::Receiver<Exit> {
-        let (waiting, end) = oneshot::channel();
-        self.0.borrow_mut().waiting.insert(pid, waiting);
-        end
-    }
-
+    /// Registers a run whose first process was just started, before anybody can have peeked for it.
     /// What has this value of the probe's variable is beside the tree, until the run is over.
-    pub(super) fn begin(&self, run: &str, leader: u32) {
+    pub(super) fn begin(&self, run: &str, leader: u32) -> oneshot::Receiver<Exit> {
+        let (waiting, end) = oneshot::channel();
+        let leader = Some((leader, waiting));
         let fresh = Run { leader, killed: BTreeSet::new(), is_given_up: false };
         self.0.borrow_mut().runs.insert(run.to_owned(), fresh);
-    }
-
-    /// The group of a run's first process is about to be killed. Nothing else may tell that its
-    /// members are a part of the run, and what cannot die must not pass for a part of the tree.
-    fn killed_by_group(&self, leader: u32) {
-        let members = world::left(|stat| stat.group == leader);
-        if let Some(run) = self.0.borrow_mut().runs.values_mut().find(|run| run.leader == leader) {
-            run.killed.extend(members);
-        }
+        end
     }
 
     /// This was killed as a part of the run, however it is told later.
@@ -103,20 +105,8 @@ impl Registry {
                     found.is_some_and(|stat| stat.is_alive() && Identified::from(&stat) == *process)
                 })
             });
-            !run.is_given_up || !run.killed.is_empty()
+            !run.is_given_up || !run.killed.is_empty() || run.leader.is_some()
         });
-    }
-
-    /// Whether it is a part of a run that goes on, and was killed.
-    pub(super) fn has_killed(&self, process: Identified) -> bool {
-        self.killed_for(process).is_some()
-    }
-
-    /// The run that goes on and for which it was killed.
-    pub(super) fn killed_for(&self, process: Identified) -> Option<String> {
-        let beside = self.0.borrow();
-        let (id, _) = beside.runs.iter().find(|(_, run)| run.killed.contains(&process))?;
-        Some(id.clone())
     }
 
     /// This is the tree's main process from now on.
@@ -124,13 +114,28 @@ impl Registry {
         self.0.borrow_mut().main = main;
     }
 
-    /// Whether it is the tree's main process.
-    pub(super) fn is_main(&self, pid: u32) -> bool {
-        self.0.borrow().main == Some(pid)
+    /// Whose a process is, if that is known without its environment: whoever reads that of a process
+    /// that hangs as it maps a file hangs, too.
+    pub(super) fn whose(&self, stat: &Stat) -> Option<Whose> {
+        let (beside, process) = (self.0.borrow(), Identified::from(stat));
+        let is_of = |run: &Run| {
+            run.killed.contains(&process) || run.is_led_by(stat.pid) || run.is_led_by(stat.group)
+        };
+        if let Some((id, _)) = beside.runs.iter().find(|(_, run)| is_of(run)) {
+            return Some(Whose::Run(id.clone()));
+        }
+        let main = beside.main?;
+        [stat.pid, stat.group].contains(&main).then_some(Whose::Tree)
     }
 
     /// Whether the run with this value of the probe's variable goes on.
     pub fn goes_on(&self, run: &[u8]) -> bool {
         str::from_utf8(run).is_ok_and(|run| self.0.borrow().runs.contains_key(run))
+    }
+}
+
+impl Run {
+    fn is_led_by(&self, pid: u32) -> bool {
+        self.leader.as_ref().is_some_and(|(leader, _)| *leader == pid)
     }
 }

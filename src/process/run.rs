@@ -12,6 +12,7 @@ use tokio::sync::oneshot::Receiver;
 
 use super::kill::{self, Identified};
 use super::proc::Stat;
+use super::registry::Whose;
 use super::world;
 use super::{Launchable, MARK_VARIABLE, Mark, Registry, SpawnError, proc, spawn};
 use crate::supervisor::Exit;
@@ -65,8 +66,11 @@ pub fn new_id(mark: &Mark) -> String {
 }
 
 /// Ends whatever the runs of this mark's service have left, and waits up to a second for that.
-pub async fn clear(mark: &Mark) {
-    let is_left = |stat: &Stat| run_of(stat.pid).is_some_and(|run| mark.has_run(&run));
+pub async fn clear(mark: &Mark, registry: &Registry) {
+    let is_left = |stat: &Stat| match registry.whose(stat) {
+        Some(whose) => whose != Whose::Tree,
+        None => run_of(stat.pid).is_some_and(|run| mark.has_run(&run)),
+    };
     let cleared = async {
         while kill_each(&world::left(is_left)) {
             tokio::time::sleep(KILL_PAUSE).await;
@@ -99,8 +103,7 @@ impl Run {
         launchable.env.remove(OsStr::new(MARK_VARIABLE));
         launchable.env.insert(PROBE_VARIABLE.into(), id.clone().into());
         let main = spawn(launchable)?.pid;
-        let end = registry.expect(main);
-        registry.begin(&id, main);
+        let end = registry.begin(&id, main);
         Ok(Self { main, end, has_ended: false, id, registry: registry.clone() })
     }
 
@@ -151,15 +154,9 @@ impl Run {
     }
 
     fn remains(&self) -> Vec<Identified> {
-        let main = self.main_is_ours().then_some(self.main);
-        world::left(|stat| {
-            if let Some(run) = self.registry.killed_for(Identified::from(stat)) {
-                return run == self.id;
-            }
-            [stat.pid, stat.group].map(Some).contains(&main)
-                // Whoever reads the environment of one that hangs as it maps a file hangs, too.
-                || !self.registry.is_main(stat.pid)
-                    && run_of(stat.pid).is_some_and(|run| run == self.id.as_bytes())
+        world::left(|stat| match self.registry.whose(stat) {
+            Some(whose) => whose == Whose::Run(self.id.clone()),
+            None => run_of(stat.pid).is_some_and(|run| run == self.id.as_bytes()),
         })
     }
 
@@ -297,7 +294,7 @@ mod tests {
             let (mark, other) = (mark(), Mark { service: "gate".to_owned(), ..mark() });
             let (left, others) = (started(&mark.of_run(7)), started(&other.of_run(7)));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(clear(&mark));
+            runtime.expect("a runtime").block_on(clear(&mark, &Registry::default()));
             assert_eq!(left.wait(), Exit::Signal(9));
             assert!(proc::stat(others.0.pid).is_some_and(|stat| stat.is_alive()));
         });

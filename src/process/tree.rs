@@ -14,6 +14,7 @@ use rustix::process::Signal as Number;
 use super::cgroup::Cgroup;
 use super::kill::{self, Identified};
 use super::proc::{self, Stat};
+use super::registry::Whose;
 use super::run::PROBE_VARIABLE;
 use super::waiting::{Queue, WaitMeter};
 use super::world::{Ids, World};
@@ -278,10 +279,7 @@ impl Tree {
         }
         self.ids.forget_stale(&world);
         let members = world.select(|stat| {
-            if stat.pid == world.own
-                || self.beside.holds(stat.pid)
-                || self.beside.has_killed(Identified::from(stat))
-            {
+            if stat.pid == world.own || matches!(self.beside.whose(stat), Some(Whose::Run(_))) {
                 return Some(false);
             }
             self.is_member_itself(stat, &world, &inside).then_some(true)

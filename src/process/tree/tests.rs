@@ -2,10 +2,12 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::process::reaper::Dead;
 use crate::process::testing::{
     Started, alone, alone_as_init, root, sh, until, with_free_descriptors,
 };
 use crate::process::{Launchable, MARK_VARIABLE, spawn};
+use crate::supervisor::Exit;
 
 fn mark() -> Mark {
     // Tests run beside each other, and a marked process is a member whoever has started it.
@@ -142,7 +144,7 @@ fn a_stopped_process_acts_on_the_stop_signal() {
         until("it is stopped", || proc::stat(main).is_some_and(|stat| stat.state == b'T'));
         tree.signal_main(Signal::Stop).expect("alive");
         until("it ends", || reaper::peek().is_some_and(|dead| dead.pid == main));
-        assert_eq!(reaper::peek().map(|dead| dead.exit), Some(crate::supervisor::Exit::Code(3)));
+        assert_eq!(reaper::peek().map(|dead| dead.exit), Some(Exit::Code(3)));
         tree.signal_all(Signal::Kill).expect("allowed");
         until_gone(tree);
     });
@@ -193,7 +195,7 @@ fn only_identified_orphans_are_ours(tree: &mut Tree, scratch: &Path) {
     stranger.env.insert(MARK_VARIABLE.into(), "ffffffffffffffffffffffffffffffff/gateway".into());
     let stranger_parent = Started::new(stranger);
     let stranger = pids_in(scratch, "stranger")[0];
-    assert_eq!(stranger_parent.wait(), crate::supervisor::Exit::Code(0));
+    assert_eq!(stranger_parent.wait(), Exit::Code(0));
     until("it is adopted", || {
         proc::stat(stranger).is_some_and(|stat| stat.ppid == std::process::id())
     });
@@ -277,10 +279,12 @@ fn what_is_registered_beside_the_tree_is_no_member_nor_what_came_from_it() {
         let registry = Registry::default();
         let mut tree = Tree::new(mark(), Number::TERM, Orphans::AllOurs).beside(registry.clone());
         let scratch = tempfile::tempdir().expect("a directory");
-        let mut probe = sh("sleep 60 & echo $! > c; mv c ready; wait");
+        // The second is our child at once, and only its group tells whose it is.
+        let script = "sleep 60 & echo $! > c; (env -i sleep 60 &); mv c ready; wait";
+        let mut probe = sh(script);
         probe.cwd = Some(scratch.path().to_owned());
         let probe = Started::new(probe);
-        let _end = registry.expect(probe.0.pid);
+        let _end = registry.begin("run", probe.0.pid);
         let child = pids_in(scratch.path(), "ready")[0];
         assert!(tree.is_gone() && pids(&mut tree).is_empty());
         tree.signal_all(Signal::Kill).expect("nobody");
@@ -298,9 +302,13 @@ fn what_a_probe_left_behind_falls_to_the_tree_once_its_run_is_over() {
         let mut left = sh("exec sleep 60");
         left.env.insert(PROBE_VARIABLE.into(), run.clone().into());
         let left = Started::new(left);
-        registry.begin(&run, u32::MAX);
+        let leader = Started::new(sh("exit 0"));
+        let _end = registry.begin(&run, leader.0.pid);
         let is_member = |tree: &mut Tree| pids(tree).contains(&left.0.pid);
         assert!(!is_member(&mut tree), "{orphans:?}");
+        let is_alive = |pid| proc::stat(pid).is_some_and(|stat| stat.is_alive());
+        until("it is dead", || !is_alive(leader.0.pid));
+        assert!(registry.claim(Dead { pid: leader.0.pid, exit: Exit::Code(0) }));
         registry.give_up(&run);
         assert!(is_member(&mut tree), "{orphans:?}");
     }
