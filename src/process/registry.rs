@@ -20,7 +20,8 @@ pub struct Registry(Rc<RefCell<Beside>>);
 #[derive(Default, Debug)]
 struct Beside {
     runs: BTreeMap<String, Run>,
-    /// The tree's main process.
+    /// The tree's main process, or its last one: while somebody is in its group its pid is not given
+    /// out again.
     main: Option<u32>,
 }
 
@@ -110,8 +111,8 @@ impl Registry {
     }
 
     /// This is the tree's main process from now on.
-    pub(super) fn set_main(&self, main: Option<u32>) {
-        self.0.borrow_mut().main = main;
+    pub(super) fn set_main(&self, main: u32) {
+        self.0.borrow_mut().main = Some(main);
     }
 
     /// Whose a process is, if that is known without its environment: whoever reads that of a process

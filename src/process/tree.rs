@@ -95,7 +95,7 @@ impl Tree {
     /// Takes a process that was just started as the main one. What an earlier one left stays.
     pub fn launched(&mut self, process: Process) {
         self.main = Some(process);
-        self.beside.set_main(Some(process.pid));
+        self.beside.set_main(process.pid);
         self.waits.look_again();
         self.ids.remember(process.pid, Some(process.start_time));
     }
@@ -111,7 +111,6 @@ impl Tree {
     pub fn reap_main(&mut self, pid: u32) {
         if self.main.is_some_and(|main| main.pid == pid) {
             self.main = None;
-            self.beside.set_main(None);
         }
         self.members.remove(&pid);
         reaper::reap(pid);
@@ -335,7 +334,7 @@ impl Tree {
     /// Whether a process is a member by itself, rather than by descending from one.
     fn is_member_itself(&mut self, stat: &Stat, world: &World, inside: &BTreeSet<u32>) -> bool {
         let process = Identified::from(stat);
-        if self.main.is_some_and(|main| main.pid == stat.pid)
+        if self.main.is_some_and(|main| [stat.pid, stat.group].contains(&main.pid))
             || self.members.get(&stat.pid).is_some_and(|member| Identified::from(member) == process)
             || inside.contains(&stat.pid)
         {

@@ -368,8 +368,10 @@ fn notify_commands_that_cannot_be_killed_become_no_more_than_ten() {
     // Each is an incident, of which it is told when it begins and when it is over.
     let slowest = (1..=6).map(crash).max().expect("six");
 
+    let stuck = || cgroup.get("cgroup.procs").lines().count();
+    rekindle.wait("five do not end", || stuck() >= 5);
     rekindle.wait_said(&["the notify command failed: not run: 10 of its programs"]);
-    assert_eq!(cgroup.get("cgroup.procs").lines().count(), 10, "{}", rekindle.story());
+    assert_eq!(stuck(), 10, "{}", rekindle.story());
     cgroup.set("freezer.state", "THAWED");
     rekindle.wait("only the child is left", || processes::children(rekindle.pid()).len() == 1);
     crash(7);
