@@ -15,6 +15,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -77,8 +78,19 @@ def initramfs(planted=False):
     """Makes the guest's memory disk, and returns it. `planted`: with faults that can be planted."""
     archive = CACHE / ("initramfs-planted" if planted else "initramfs")
     static_rekindle(*(["--features", "planted-faults"] if planted else []))
-    root = CACHE / "root"
-    shutil.rmtree(root, ignore_errors=True)
+    # Another run may be doing the same, or start a guest from it.
+    with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+        root, packed = Path(scratch) / "root", Path(scratch) / "packed"
+        fill(root)
+        names = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
+        command = ("cpio", "--quiet", "-o", "-H", "newc")
+        packed.write_bytes(tool(*command, data=names.encode(), cwd=root))
+        packed.replace(archive)
+    return archive
+
+
+def fill(root):
+    """Makes the folder of which the memory disk is packed."""
     for folder in ("bin", "usr/bin", "modules"):
         (root / folder).mkdir(parents=True)
     shutil.copy(TOOLS / "bin/busybox", root / "bin/busybox")
@@ -90,9 +102,6 @@ def initramfs(planted=False):
     for module in MODULES:
         shutil.copy(next((TOOLS / "lib/modules").rglob(f"{module}.ko")), root / "modules")
     (root / "modules/order").write_text("".join(f"{module}\n" for module in MODULES))
-    names = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
-    archive.write_bytes(tool("cpio", "--quiet", "-o", "-H", "newc", data=names.encode(), cwd=root))
-    return archive
 
 
 def with_libraries(program, folder, root):
