@@ -76,10 +76,10 @@ impl Kind {
 fn a_fault_every_second_leaves_nothing_behind_and_nothing_unaccounted_for() {
     let world = World::new();
     let mut soak = Soak::begin(&world);
-    // Memory is warm once everything has happened some times: with glibc, each of our threads has a
-    // heap of its own, which takes a while to find its size.
+    // Memory is warm once everything has happened often: with glibc, each of our threads has a heap
+    // of its own, which takes some hundred faults to find its size.
     let mut warm_up = Vec::new();
-    for kind in [Kind::ALL; 10].concat() {
+    for kind in [Kind::ALL; 20].concat() {
         for blow in kind.blows() {
             soak.take(kind, *blow);
             warm_up.push(soak.usage());
