@@ -293,6 +293,16 @@ fn what_is_registered_beside_the_tree_is_no_member_nor_what_came_from_it() {
 }
 
 #[test]
+fn an_orphan_of_the_main_group_is_known_without_its_environment() {
+    with_tree(Orphans::AllOurs, |tree, scratch| {
+        let script = "(sleep 60 & echo $! > r); mv r ready; exec sleep 60";
+        let orphan = launch(tree, scratch, sh(script))[0];
+        assert!(pids(tree).contains(&orphan));
+        assert!(tree.origins.is_empty(), "whoever reads that of one that hangs may hang, too");
+    });
+}
+
+#[test]
 fn what_a_probe_left_behind_falls_to_the_tree_once_its_run_is_over() {
     for orphans in [Orphans::AllOurs, Orphans::OnlyIdentified] {
         let mut tree = Tree::new(mark(), Number::TERM, orphans);
